@@ -1,0 +1,211 @@
+"""The one place where every column of the project's own is described (type, unit, meaning).
+
+`docs/columns.md` is generated from it (`python -m cryosnake.columns`), and `tables.write_star`
+refuses a `csn` column that is not here.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, type (`string`, `integer`, `float`, `flag`), unit and meaning."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+_ALL = [
+    # --- the ledger: which movies there are, in order of arrival ---
+    Column("csnBatch", "string", "-", "batch that holds the movie, b00000, b00001, ..."),
+    Column(
+        "csnMovieSize_bytes", "integer", "bytes", "size of the movie file when its batch closed"
+    ),
+    Column(
+        "csnMovieMtime_s",
+        "float",
+        "s",
+        "modification time of the movie file (Unix time) when its batch closed",
+    ),
+    Column(
+        "csnAttempt",
+        "integer",
+        "-",
+        "1 for the first time the movie was taken in; more when it was retried because the file changed",
+    ),
+    Column("csnArrival_s", "float", "s", "Unix time at which ingest took the movie in"),
+    # --- acquisition facts ---
+    Column(
+        "csnAcquisitionTime",
+        "string",
+        "-",
+        "time of acquisition as the microscope wrote it, ISO 8601, else -",
+    ),
+    Column("csnGridSquare", "string", "-", "grid square the movie was taken on, else -"),
+    Column("csnFoilHole", "string", "-", "foil hole the movie was taken in, else -"),
+    Column("csnStageX_um", "float", "um", "stage position x"),
+    Column("csnStageY_um", "float", "um", "stage position y"),
+    Column("csnStageTilt_deg", "float", "deg", "stage alpha tilt"),
+    Column(
+        "csnBeamShiftX",
+        "float",
+        "as the microscope writes it",
+        "beam-image shift x; its clusters are the optics groups",
+    ),
+    Column(
+        "csnBeamShiftY",
+        "float",
+        "as the microscope writes it",
+        "beam-image shift y; its clusters are the optics groups",
+    ),
+    Column(
+        "csnDosePerFrame_e_per_angst2",
+        "float",
+        "e/A^2",
+        "exposure of one frame, as used for dose weighting",
+    ),
+    Column("csnFrames", "integer", "-", "number of frames of the movie (EER: after fractionation)"),
+    # --- motion ---
+    Column("csnDriftMax_angst", "float", "A", "largest frame-to-frame whole-frame shift"),
+    Column("csnDriftPath_angst", "float", "A", "length of the path of the whole-frame shifts"),
+    Column(
+        "csnLocalMotionRms_angst",
+        "float",
+        "A",
+        "root mean square of the local motion model over patches and frames",
+    ),
+    # --- CTF and spectra ---
+    Column("csnDefocusMean_angst", "float", "A", "mean of DefocusU and DefocusV"),
+    Column("csnAstigmatism_ratio", "float", "-", "|DefocusU - DefocusV| divided by their mean"),
+    Column(
+        "csnIceRingScore",
+        "float",
+        "-",
+        "height of the ring of crystalline ice near 3.7 A over its surroundings, in standard deviations of the ring average",
+    ),
+    Column(
+        "csnTilt_deg",
+        "float",
+        "deg",
+        "tilt of the specimen from the per-patch defocus, where it was fitted",
+    ),
+    Column(
+        "csnTiltAxis_deg",
+        "float",
+        "deg",
+        "direction of the tilt axis from the x-axis, where it was fitted",
+    ),
+    Column(
+        "csnSpectrumCorrelationMean",
+        "float",
+        "-",
+        "mean correlation of the power spectra of the four quadrants, 10 pairs",
+    ),
+    Column(
+        "csnSpectrumCorrelationStd",
+        "float",
+        "-",
+        "standard deviation of the correlations of the power spectra of the four quadrants",
+    ),
+    # --- quality ---
+    Column(
+        "csnDose_counts_per_angst2",
+        "float",
+        "counts/A^2",
+        "mean pixel of the first, middle and last frame divided by the pixel area",
+    ),
+    Column(
+        "csnDoseReference_counts_per_angst2",
+        "float",
+        "counts/A^2",
+        "running median that the dose is compared with",
+    ),
+    Column(
+        "csnMicrographClass",
+        "string",
+        "-",
+        "label of the micrograph: good, film, drift_crack, minor_ice, major_ice, contamination, empty",
+    ),
+    Column("csnMicrographClassConfidence", "float", "0-1", "confidence in the label"),
+    Column("csnPassInput", "flag", "1 pass, 0 fail", "the movie could be read and corrected"),
+    Column("csnPassDose", "flag", "1 pass, 0 fail, -1 not computed", "verdict of the dose filter"),
+    Column(
+        "csnPassDrift", "flag", "1 pass, 0 fail, -1 not computed", "verdict of the drift filter"
+    ),
+    Column(
+        "csnPassSpectrum",
+        "flag",
+        "1 pass, 0 fail, -1 not computed",
+        "verdict of the power spectrum filter",
+    ),
+    Column(
+        "csnPassClass",
+        "flag",
+        "1 pass, 0 fail, -1 not computed",
+        "verdict of the micrograph class filter",
+    ),
+    Column("csnPassCtf", "flag", "1 pass, 0 fail, -1 not computed", "verdict of the CTF filter"),
+    Column("csnAccepted", "flag", "1 yes, 0 no", "the micrograph goes on to picking"),
+    Column(
+        "csnReason",
+        "string",
+        "-",
+        "filter that rejected the movie (input, dose, drift, spectrum, class, ctf), else -",
+    ),
+    Column(
+        "csnExplanation",
+        "string",
+        "-",
+        "the rejection in words: value and threshold, or the error; else -",
+    ),
+    Column("csnMotion_s", "float", "s", "time spent on motion correction"),
+    Column("csnCtf_s", "float", "s", "time spent on the CTF fit"),
+    Column("csnCuration_s", "float", "s", "time spent on quality metrics and filters"),
+    # --- decisions ---
+    Column("csnTime", "string", "-", "time of the decision, ISO 8601, UTC"),
+    Column(
+        "csnSubject", "string", "-", "what the decision is about: a movie, a batch, the session"
+    ),
+    Column("csnRule", "string", "-", "rule that decided"),
+    Column("csnVerdict", "string", "-", "pass, fail, warn, info or unsure"),
+    Column("csnValue", "string", "-", "value the rule looked at, with its unit"),
+    Column("csnThreshold", "string", "-", "what the value was held against"),
+    Column("csnConfidence", "float", "0-1", "confidence in the verdict"),
+    Column(
+        "csnEvidence", "string", "-", "what an operator can look at: a file, a picture, a sentence"
+    ),
+]
+
+COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
+
+STRING_COLUMNS: list[str] = [
+    "rlnMicrographMovieName",
+    "rlnMicrographName",
+    "rlnMicrographMetadata",
+    "rlnOpticsGroupName",
+    "rlnCtfImage",
+    *(column.name for column in _ALL if column.type == "string"),
+]
+
+
+def as_markdown() -> str:
+    """The reference page of the columns."""
+    lines = [
+        "# Columns",
+        "",
+        "Standard quantities carry RELION's `rln` labels. The project's own columns:",
+        "",
+        "| column | type | unit | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning.replace('|', chr(92) + '|')} |"
+        for c in _ALL
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

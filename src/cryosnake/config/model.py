@@ -1,0 +1,269 @@
+"""The one typed model of a session's configuration.
+
+`config/config.yaml`, `workflow/schemas/config.schema.json` and `docs/config.md` are generated from
+it (`python -m cryosnake.config.generate`), and a test fails when they differ. Every setting has its
+unit in its name, its range, its help and an expert level beside its default:
+
+0 : facts of the acquisition, and what an operator chooses;
+1 : thresholds a facility may tune;
+2 : how a method works.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def setting(default: Any, help: str, *, expert: int = 1, **constraints: Any) -> Any:
+    """A field of the configuration: default, help, expert level (0, 1, 2) and pydantic's ranges."""
+    return Field(default, description=help, json_schema_extra={"expert": expert}, **constraints)
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values are never coerced silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class InputConfig(Section):
+    """What is processed."""
+
+    kind: Literal["movies"] = setting("movies", "what the session starts from", expert=0)
+    path: str = setting("", "folder (searched with its subfolders) or glob of the movies", expert=0)
+    suffixes: list[str] = setting(
+        [".tif", ".tiff", ".mrc", ".mrcs", ".eer"],
+        "endings of movie files, where `path` is a folder",
+        expert=1,
+        min_length=1,
+    )
+
+
+class AcquisitionConfig(Section):
+    """Facts of the acquisition. A value given here wins over the microscope's metadata; `null`
+    takes it from EPU XML, SerialEM mdoc or the movie's own header."""
+
+    pixel_size_angst: float | None = setting(
+        None,
+        "pixel size of the movie as stored (super-resolution: the small pixel)",
+        expert=0,
+        gt=0.05,
+        lt=50,
+    )
+    voltage_kv: float | None = setting(None, "acceleration voltage", expert=0, ge=60, le=1000)
+    cs_mm: float | None = setting(None, "spherical aberration", expert=0, ge=0, le=10)
+    amplitude_contrast: float = setting(0.1, "amplitude contrast", expert=0, ge=0, lt=1)
+    dose_e_per_angst2_per_frame: float | None = setting(
+        None,
+        "exposure of one frame (EER: of one fraction after grouping)",
+        expert=0,
+        gt=0,
+        lt=100,
+    )
+    pre_exposure_e_per_angst2: float = setting(
+        0.0, "exposure before the first frame", expert=1, ge=0, lt=1000
+    )
+    gain: str | None = setting(None, "gain reference (MRC, TIFF, .gain); null: none", expert=0)
+    gain_orientation: Literal[
+        "auto",
+        "none",
+        "flip_y",
+        "flip_x",
+        "rotate_180",
+        "rotate_90",
+        "rotate_270",
+        "transpose",
+        "anti_transpose",
+    ] = setting(
+        "auto", "how the gain reference is turned onto the movie; auto tries the eight", expert=0
+    )
+    gain_operation: Literal["auto", "multiply", "divide"] = setting(
+        "auto", "auto: divide for EER `.gain` files, multiply otherwise", expert=1
+    )
+    defects: str | None = setting(
+        None,
+        "defect file: text lines `x y width height` in pixels, or a mask (MRC or TIFF)",
+        expert=0,
+    )
+    super_resolution: Literal[1, 2] = setting(
+        1, "binning of the stored movie by cropping in Fourier space", expert=0
+    )
+    eer_fractions: int | None = setting(
+        None,
+        "EER: number of fractions to group the frames into; null: from the dose",
+        expert=0,
+        ge=2,
+        le=1000,
+    )
+    eer_fraction_dose_e_per_angst2: float = setting(
+        1.0, "EER: exposure of a fraction where `eer_fractions` is null", expert=1, gt=0, le=10
+    )
+    eer_upsampling: Literal[1, 2] = setting(1, "EER: 1 for 4K, 2 for 8K rendering", expert=0)
+    optics_groups: Literal["auto", "one"] = setting(
+        "auto", "auto: by clustering the beam-image shifts, where they are known", expert=1
+    )
+
+
+class IngestConfig(Section):
+    """How movies become batches."""
+
+    batch_movies: int = setting(20, "movies in a batch", expert=1, ge=1, le=1000)
+    batch_timeout_s: float = setting(
+        300, "close a smaller batch when its first movie has waited this long", expert=1, ge=0
+    )
+    settle_s: float = setting(
+        20, "a movie counts once its size has not changed for this long", expert=1, ge=0
+    )
+    idle_timeout_s: float = setting(
+        7200, "watch mode ends when no movie has arrived for this long", expert=0, gt=0
+    )
+    end_marker: str = setting(
+        "END",
+        "watch mode ends when a file of this name lies in the movie folder or the session",
+        expert=1,
+        min_length=1,
+    )
+    poll_s: float = setting(5, "watch mode looks for new movies this often", expert=2, gt=0)
+
+
+class MotionConfig(Section):
+    """Motion correction and dose weighting."""
+
+    bfactor_angst2: float = setting(
+        150, "B-factor of the low-pass that the alignment sees", expert=2, ge=0, le=5000
+    )
+    max_resolution_angst: float = setting(
+        4.0, "finest resolution the alignment uses", expert=2, gt=0.5, le=50
+    )
+    patches: tuple[int, int] | Literal["auto"] = setting(
+        "auto", "local patches (rows, columns); [1, 1]: whole frame only", expert=1
+    )
+    max_shift_angst: float = setting(
+        60,
+        "a whole-frame shift beyond this against the first frame is a failed alignment",
+        expert=2,
+        gt=0,
+    )
+    dose_weighting: bool = setting(True, "weight frames by exposure in the sum", expert=1)
+    save_plain_sum: bool = setting(False, "also write the sum without dose weights", expert=1)
+    output_float16: bool = setting(
+        True, "write micrographs as 16-bit float (MRC mode 12), half the disk", expert=1
+    )
+
+
+class CtfConfig(Section):
+    """The CTF fit."""
+
+    resolution_low_angst: float = setting(30, "coarsest resolution fitted", expert=1, gt=5, le=200)
+    resolution_high_angst: float = setting(4.0, "finest resolution fitted", expert=1, gt=1, le=20)
+    defocus_min_angst: float = setting(2000, "smallest defocus searched", expert=1, ge=0)
+    defocus_max_angst: float = setting(50000, "largest defocus searched", expert=1, gt=0)
+    astigmatism_max_angst: float = setting(
+        5000, "largest astigmatism |U - V| searched", expert=2, ge=0
+    )
+    tile_px: int = setting(512, "side of the periodogram tiles", expert=2, ge=128, le=2048)
+    phase_plate: bool = setting(False, "also fit a phase shift", expert=0)
+    tilted: bool = setting(False, "fit the tilt from the defocus of patches", expert=0)
+
+
+class CurationConfig(Section):
+    """Quality filters."""
+
+    mode: Literal["sequence", "all"] = setting(
+        "all",
+        "sequence: stop at the first filter that rejects; all: compute every one on every movie",
+        expert=1,
+    )
+    reject_by: list[Literal["dose", "drift", "spectrum", "class", "ctf"]] = setting(
+        ["drift", "spectrum", "class", "ctf"],
+        "filters that reject; the others only monitor",
+        expert=1,
+    )
+    dose_tolerance: float = setting(
+        0.05, "largest deviation from the running median", expert=1, gt=0, lt=1
+    )
+    dose_first_movies: int = setting(
+        20, "movies of the first reference; later ones update it", expert=2, ge=3
+    )
+    dose_window_movies: int = setting(50, "latest movies watched for faults", expert=2, ge=5)
+    dose_faulty_fraction: float = setting(
+        0.3, "warn when more than this part of the window is faulty", expert=1, gt=0, lt=1
+    )
+    drift_max_angst: float = setting(10, "largest frame-to-frame shift", expert=1, gt=0)
+    drift_path_angst: float = setting(45, "longest path of the shifts", expert=1, gt=0)
+    spectrum_min_mean: float = setting(
+        0.35, "smallest mean correlation of the quadrants' spectra", expert=1, ge=-1, le=1
+    )
+    spectrum_max_std: float = setting(
+        0.15, "largest standard deviation of those correlations", expert=1, gt=0, le=1
+    )
+    classes_kept: list[
+        Literal["good", "film", "drift_crack", "minor_ice", "major_ice", "contamination", "empty"]
+    ] = setting(["good", "minor_ice"], "micrograph classes that are kept", expert=1, min_length=1)
+    ctf_max_resolution_angst: float = setting(
+        6.0, "the CTF must fit at least this far", expert=1, gt=1, le=50
+    )
+    defocus_min_angst: float = setting(1000, "smallest defocus accepted", expert=1, ge=0)
+    defocus_max_angst: float = setting(40000, "largest defocus accepted", expert=1, gt=0)
+    astigmatism_max_ratio: float = setting(
+        0.1, "largest |U - V| divided by their mean", expert=1, gt=0, le=2
+    )
+
+
+class MilestonesConfig(Section):
+    """Numbers of micrographs at which stages start; a subset is frozen at each."""
+
+    tally_every_batches: int = setting(
+        5, "count what is accepted every this many batches", expert=2, ge=1
+    )
+    size_micrographs: int = setting(
+        100, "micrographs that pass the stringent filter, for the particle size", expert=1, ge=1
+    )
+    stringent_ctf_angst: float = setting(
+        5.0, "stringent filter: CTF fit better than this", expert=1, gt=1, le=50
+    )
+    stringent_defocus_min_angst: float = setting(
+        10000, "stringent filter: smallest defocus", expert=1, ge=0
+    )
+    stringent_defocus_max_angst: float = setting(
+        30000, "stringent filter: largest defocus", expert=1, gt=0
+    )
+    training_micrographs: int = setting(
+        250, "accepted micrographs, for the pool that the picker is trained on", expert=1, ge=1
+    )
+
+
+class ComputeConfig(Section):
+    """Seed, devices and budgets."""
+
+    seed: int = setting(1, "seed of everything random", expert=1, ge=0, lt=2**31)
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "auto: a GPU where the job was given one", expert=0
+    )
+    threads: int = setting(2, "CPU threads of a preprocessing job", expert=0, ge=1, le=256)
+    memory_mb: int = setting(6000, "memory of a preprocessing job", expert=0, ge=500)
+
+
+class ReportConfig(Section):
+    """What people read."""
+
+    title: str = setting("cryosnake session", "title of the report", expert=0, min_length=1)
+    gallery: int = setting(
+        24, "micrographs shown of the accepted and of the rejected, each", expert=1, ge=0, le=500
+    )
+    low_acceptance: float = setting(
+        0.6, "a filter that accepts less than this part is shown in red", expert=1, ge=0, le=1
+    )
+
+
+class Config(Section):
+    """A session's configuration."""
+
+    input: InputConfig = Field(default_factory=InputConfig)
+    acquisition: AcquisitionConfig = Field(default_factory=AcquisitionConfig)
+    ingest: IngestConfig = Field(default_factory=IngestConfig)
+    motion: MotionConfig = Field(default_factory=MotionConfig)
+    ctf: CtfConfig = Field(default_factory=CtfConfig)
+    curation: CurationConfig = Field(default_factory=CurationConfig)
+    milestones: MilestonesConfig = Field(default_factory=MilestonesConfig)
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)

@@ -1,0 +1,44 @@
+"""Writing files whole or not at all: a temporary name in the same folder, then a rename."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is renamed to `path`, on error removed.
+
+    The temporary name begins with a dot and keeps the suffix, so that writers that look at the
+    suffix work and no glob of the results finds it. Missing parent folders are made.
+
+    Examples
+    --------
+    >>> with written_whole("results/micrographs.star") as temporary:
+    ...     temporary.write_text("...")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem[:80]}-", suffix=path.suffix, dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())  # a full disk or a lost mount must show here, not later
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
