@@ -38,7 +38,8 @@ def crop_half_plane(
 
 
 def bin_image(image: torch.Tensor, new_shape: tuple[int, int]) -> torch.Tensor:
-    """Resample (..., H, W) images to a smaller size by cropping in Fourier space (grey values kept)."""
+    """Resample (..., H, W) images to a smaller size by cropping in Fourier space; grey values
+    are kept."""
     shape = image.shape[-2:]
     scale = (new_shape[0] * new_shape[1]) / (shape[0] * shape[1])
     cropped = crop_half_plane(torch.fft.rfft2(image), tuple(shape), new_shape)

@@ -81,6 +81,7 @@ def write_star(path: str | os.PathLike, blocks: dict[str, Block]) -> None:
 
 
 def star_text(text: str) -> str:
-    """Make any text storable in a STAR value: quotes, hashes and line breaks replaced, never empty."""
+    """Make any text storable in a STAR value: quotes, hashes and line breaks replaced; never
+    empty."""
     cleaned = " ".join(str(text).replace('"', "`").replace("'", "`").replace("#", "no.").split())
     return cleaned or "-"
