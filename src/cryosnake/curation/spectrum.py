@@ -1,0 +1,133 @@
+"""The power spectrum filter: a good micrograph has the same, round spectrum everywhere.
+
+The spectra of the four quadrants are compared with each other, and each with itself turned by 90
+degrees. Drift, astigmatism, a carbon edge, a crack or crystals make them differ; where there is
+nothing but noise they do not correlate at all.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+
+from cryosnake.config.model import CurationConfig
+from cryosnake.curation.verdict import Verdict, distance_confidence
+
+#: Spectra are compared up to this resolution (or to the Nyquist frequency, where it is coarser).
+RESOLUTION_HIGH_ANGST = 4.0
+#: and from this one on: coarser terms are specimen, not optics, and would outweigh all the rest.
+RESOLUTION_LOW_ANGST = 40.0
+#: Width of the low-pass on the spectra: features finer than one over this length are averaged,
+#: as in periodograms of tiles of about this size.
+LOWPASS_ANGST = 100.0
+_SIDE_MIN_PX = 128
+
+
+def quadrant_spectrum_correlations(
+    image: np.ndarray | torch.Tensor, pixel_size_angst: float
+) -> tuple[float, float]:
+    """Mean and standard deviation of ten correlations of the power spectra of the four quadrants.
+
+    Each quadrant is normalised to mean 0 and standard deviation 1; its power spectrum is cropped
+    at 4 A, low-passed (Gaussian), and its logarithm correlated (Pearson, between 40 and 4 A) with
+    those of the other three (six values) and with itself turned by 90 degrees (four values).
+
+    Parameters
+    ----------
+    image : (H, W), the micrograph; needs at least 256 px on each side. A tensor is used on its
+        device.
+    pixel_size_angst : of the image.
+
+    Returns
+    -------
+    (mean, standard deviation) of the ten correlations. An image without contrast gives (0, 0).
+    """
+    image = torch.as_tensor(image).to(torch.float32)
+    side = min(image.shape) // 2
+    if side < _SIDE_MIN_PX:
+        raise ValueError(
+            f"{tuple(image.shape) = } is too small for four quadrants of {_SIDE_MIN_PX} px"
+        )
+    # squares, so that a quarter turn maps the frequency grid onto itself
+    corners = [
+        image[:side, :side],
+        image[:side, -side:],
+        image[-side:, :side],
+        image[-side:, -side:],
+    ]
+    spectra = [_log_spectrum(corner, pixel_size_angst) for corner in corners]
+    if any(spectrum is None for spectrum in spectra):
+        return 0.0, 0.0
+    annulus = _annulus(spectra[0].shape[0], side, pixel_size_angst, image.device)
+    pairs = [(a, b) for a, b in itertools.combinations(spectra, 2)]
+    pairs += [(spectrum, torch.rot90(spectrum)) for spectrum in spectra]
+    values = torch.stack([_correlation(a[annulus], b[annulus]) for a, b in pairs])
+    return float(values.mean()), float(values.std(correction=0))
+
+
+def spectrum_filter(
+    correlation_mean: float, correlation_std: float, config: CurationConfig
+) -> Verdict:
+    """The spectra of the quadrants agree, and agree everywhere alike."""
+    passed = (
+        correlation_mean > config.spectrum_min_mean and correlation_std < config.spectrum_max_std
+    )
+    margin = min(
+        correlation_mean - config.spectrum_min_mean, config.spectrum_max_std - correlation_std
+    )
+    known = math.isfinite(margin)
+    return Verdict(
+        filter="spectrum",
+        passed=passed,
+        value=f"quadrant spectra correlate with mean {correlation_mean:.2f}, "
+        f"standard deviation {correlation_std:.2f}",
+        threshold=f"mean above {config.spectrum_min_mean:g}, "
+        f"standard deviation below {config.spectrum_max_std:g}",
+        confidence=distance_confidence(margin, 0.0, 0.1) if known else 1.0,
+        metrics={
+            "csnSpectrumCorrelationMean": correlation_mean,
+            "csnSpectrumCorrelationStd": correlation_std,
+        },
+    )
+
+
+def _log_spectrum(quadrant: torch.Tensor, pixel_size_angst: float) -> torch.Tensor | None:
+    """Centred log power spectrum, odd-sized (frequency 0 in the middle), cropped and low-passed."""
+    spread = quadrant.std()
+    if not torch.isfinite(spread) or spread <= 0:
+        return None
+    normalised = (quadrant - quadrant.mean()) / spread
+    side = quadrant.shape[0]
+    window = torch.hann_window(side, periodic=True, device=quadrant.device)
+    transform = torch.fft.fftshift(torch.fft.fft2(normalised * window[:, None] * window[None, :]))
+    half = min(int(side * pixel_size_angst / RESOLUTION_HIGH_ANGST), side // 2 - 1)
+    centre = side // 2
+    power = (
+        transform[centre - half : centre + half + 1, centre - half : centre + half + 1].abs() ** 2
+    )
+    sigma_px = side * pixel_size_angst / LOWPASS_ANGST / math.sqrt(8 * math.log(2))
+    return torch.log(_gaussian(power, sigma_px) + 1e-20)
+
+
+def _gaussian(values: torch.Tensor, sigma_px: float) -> torch.Tensor:
+    """Separable Gaussian low-pass with mirrored edges."""
+    reach = min(max(1, math.ceil(3 * sigma_px)), values.shape[0] - 1)
+    offsets = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+    kernel = torch.exp(-0.5 * (offsets / max(sigma_px, 1e-3)) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = torch.nn.functional.pad(values[None, None], (reach,) * 4, mode="reflect")
+    padded = torch.nn.functional.conv2d(padded, kernel[None, None, :, None])
+    return torch.nn.functional.conv2d(padded, kernel[None, None, None, :])[0, 0]
+
+
+def _annulus(size: int, side: int, pixel_size_angst: float, device) -> torch.Tensor:
+    """Mask (size, size) of the frequencies that are compared."""
+    steps = (torch.arange(size, device=device) - size // 2) / (side * pixel_size_angst)
+    radius = torch.hypot(steps[:, None], steps[None, :])
+    return (radius >= 1.0 / RESOLUTION_LOW_ANGST) & (radius <= steps.max())
+
+
+def _correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).sum() / torch.sqrt((a * a).sum() * (b * b).sum()).clamp_min(1e-20)
