@@ -11,7 +11,8 @@ unit in its name, its range, its help and an expert level beside its default:
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 
 def setting(default: Any, help: str, *, expert: int = 1, **constraints: Any) -> Any:
@@ -23,6 +24,22 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are refused, values are never coerced silently."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_yes_or_no(cls, value: Any, info: ValidationInfo) -> Any:
+        # Pydantic would read `true` as 1; numbers in text stay allowed, because Snakemake's
+        # nested `--config` delivers every value as text.
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise PydanticCustomError("yes_or_no", "true or false where a value is needed")
+        return value
+
+    def _require(self, holds: bool, key: str, expected: str) -> None:
+        """Refuse a value that does not fit another one; `key` is the one named in the message."""
+        if not holds:
+            raise PydanticCustomError(
+                "does_not_fit", "{key}; expected {expected}", {"key": key, "expected": expected}
+            )
 
 
 class InputConfig(Section):
@@ -36,6 +53,15 @@ class InputConfig(Section):
         expert=1,
         min_length=1,
     )
+
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            all(len(s) > 1 and s.startswith(".") for s in self.suffixes),
+            "suffixes",
+            "endings that begin with a dot, such as .tif",
+        )
+        return self
 
 
 class AcquisitionConfig(Section):
@@ -149,6 +175,13 @@ class MotionConfig(Section):
         True, "write micrographs as 16-bit float (MRC mode 12), half the disk", expert=1
     )
 
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            self.patches == "auto" or min(self.patches) >= 1, "patches", "counts of 1 or more"
+        )
+        return self
+
 
 class CtfConfig(Section):
     """The CTF fit."""
@@ -163,6 +196,20 @@ class CtfConfig(Section):
     tile_px: int = setting(512, "side of the periodogram tiles", expert=2, ge=128, le=2048)
     phase_plate: bool = setting(False, "also fit a phase shift", expert=0)
     tilted: bool = setting(False, "fit the tilt from the defocus of patches", expert=0)
+
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            self.resolution_high_angst < self.resolution_low_angst,
+            "resolution_high_angst",
+            f"less than ctf.resolution_low_angst = {self.resolution_low_angst:g}",
+        )
+        self._require(
+            self.defocus_min_angst < self.defocus_max_angst,
+            "defocus_min_angst",
+            f"less than ctf.defocus_max_angst = {self.defocus_max_angst:g}",
+        )
+        return self
 
 
 class CurationConfig(Section):
@@ -208,6 +255,20 @@ class CurationConfig(Section):
         0.1, "largest |U - V| divided by their mean", expert=1, gt=0, le=2
     )
 
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            self.defocus_min_angst < self.defocus_max_angst,
+            "defocus_min_angst",
+            f"less than curation.defocus_max_angst = {self.defocus_max_angst:g}",
+        )
+        self._require(
+            self.drift_max_angst <= self.drift_path_angst,
+            "drift_max_angst",
+            f"not more than curation.drift_path_angst = {self.drift_path_angst:g}",
+        )
+        return self
+
 
 class MilestonesConfig(Section):
     """Numbers of micrographs at which stages start; a subset is frozen at each."""
@@ -230,6 +291,16 @@ class MilestonesConfig(Section):
     training_micrographs: int = setting(
         250, "accepted micrographs, for the pool that the picker is trained on", expert=1, ge=1
     )
+
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            self.stringent_defocus_min_angst < self.stringent_defocus_max_angst,
+            "stringent_defocus_min_angst",
+            "less than milestones.stringent_defocus_max_angst"
+            f" = {self.stringent_defocus_max_angst:g}",
+        )
+        return self
 
 
 class ComputeConfig(Section):
