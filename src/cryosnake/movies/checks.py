@@ -44,6 +44,6 @@ def check_frame(
         if fraction > SATURATED_FRACTION:
             raise BadInputError(
                 path,
-                f"frame {index} is saturated: {100 * fraction:.1f} % of its pixels are at {maximum}",
+                f"frame {index} is saturated: {100 * fraction:.1f} % of pixels are at {maximum}",
                 f"at most {100 * SATURATED_FRACTION:g} %",
             )

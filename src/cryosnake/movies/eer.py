@@ -36,6 +36,7 @@ def open_eer(
     *,
     fractions: int | None = None,
     fraction_dose_e_per_angst2: float = 1.0,
+    total_dose_e_per_angst2: float | None = None,
     upsampling: int = 1,
     threads: int = 2,
 ) -> Movie:
@@ -43,8 +44,10 @@ def open_eer(
 
     Parameters
     ----------
-    fractions : number of fractions; None: of `fraction_dose_e_per_angst2` each where the header
-        says the total dose, else of 40 camera frames each (RELION's default).
+    fractions : number of fractions; None: of `fraction_dose_e_per_angst2` each where the total
+        dose is known, else of 40 camera frames each (RELION's default).
+    total_dose_e_per_angst2 : exposure of the whole movie from other metadata; None: what the
+        movie's header says.
     upsampling : 1 renders on the camera's pixels (4K), 2 on pixels of half the size (8K).
 
     Raises
@@ -71,7 +74,8 @@ def open_eer(
                 f"frame {number} has {page.width_px} x {page.height_px} pixels",
                 f"{width} x {height}, as the first frame",
             )
-    pixel_size, total_dose = _header_facts(path)
+    pixel_size, header_dose = _header_facts(path)
+    total_dose = total_dose_e_per_angst2 or header_dose
     if fractions is None:
         fractions = _fractions(len(pages), total_dose, fraction_dose_e_per_angst2)
     group = len(pages) // fractions

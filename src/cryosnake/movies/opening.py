@@ -23,6 +23,7 @@ def open_movie(
     *,
     eer_fractions: int | None = None,
     eer_fraction_dose_e_per_angst2: float = 1.0,
+    eer_total_dose_e_per_angst2: float | None = None,
     eer_upsampling: int = 1,
     expected_frames: int | None = None,
     threads: int = 2,
@@ -32,7 +33,8 @@ def open_movie(
     Parameters
     ----------
     path : `.mrc`, `.mrcs`, `.tif`, `.tiff` or `.eer`, in any case.
-    eer_fractions, eer_fraction_dose_e_per_angst2, eer_upsampling : see `open_eer`.
+    eer_fractions, eer_fraction_dose_e_per_angst2, eer_total_dose_e_per_angst2, eer_upsampling :
+        how EER is rendered, see `open_eer`.
     expected_frames : number of frames in the file that the microscope's metadata promise, where
         it is known (EER: camera frames).
     threads : frames decoded ahead at the same time.
@@ -63,6 +65,7 @@ def open_movie(
             path,
             fractions=eer_fractions,
             fraction_dose_e_per_angst2=eer_fraction_dose_e_per_angst2,
+            total_dose_e_per_angst2=eer_total_dose_e_per_angst2,
             upsampling=eer_upsampling,
             threads=threads,
         )
