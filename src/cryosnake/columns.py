@@ -109,6 +109,18 @@ _ALL = [
         "-",
         "standard deviation of the correlations of the power spectra of the four quadrants",
     ),
+    Column(
+        "csnStripeRatio",
+        "float",
+        "-",
+        "power on the axes of the spectrum over that beside them; stripes of the detector raise it",
+    ),
+    Column(
+        "csnGainPatternStrength",
+        "float",
+        "-",
+        "how much of the gain reference's own pattern is left in the sum: 0 it fits, 1 it is wrong",
+    ),
     # --- quality ---
     Column(
         "csnDose_counts_per_angst2",

@@ -103,7 +103,10 @@ class AcquisitionConfig(Section):
         "auto", "how the gain reference is turned onto the movie; auto tries the eight", expert=0
     )
     gain_operation: Literal["auto", "multiply", "divide"] = setting(
-        "auto", "auto: divide for EER `.gain` files, multiply otherwise", expert=1
+        "auto",
+        "auto: as RELION, multiply; but divide for an EER movie with a gain in MRC or TIFF "
+        "(Falcon's `.gain` files are multiplied)",
+        expert=1,
     )
     defects: str | None = setting(
         None,
@@ -132,6 +135,11 @@ class AcquisitionConfig(Section):
 class IngestConfig(Section):
     """How movies become batches."""
 
+    mode: Literal["rerun", "watch"] = setting(
+        "rerun",
+        "rerun: take in what is there and stop; watch: wait for more until the session ends",
+        expert=1,
+    )
     batch_movies: int = setting(20, "movies in a batch", expert=1, ge=1, le=1000)
     batch_timeout_s: float = setting(
         300, "close a smaller batch when its first movie has waited this long", expert=1, ge=0
@@ -242,6 +250,21 @@ class CurationConfig(Section):
     )
     spectrum_max_std: float = setting(
         0.15, "largest standard deviation of those correlations", expert=1, gt=0, le=1
+    )
+    stripes_max_ratio: float = setting(
+        3.0,
+        "largest power of detector stripes (axes of the spectrum) over their surroundings; part "
+        "of the power spectrum filter",
+        expert=1,
+        gt=1,
+    )
+    gain_max_strength: float = setting(
+        0.3,
+        "largest part of the gain reference's pattern left in the sum (1: the reference is turned "
+        "wrongly); part of the power spectrum filter",
+        expert=1,
+        gt=0,
+        le=1,
     )
     classes_kept: list[
         Literal["good", "film", "drift_crack", "minor_ice", "major_ice", "contamination", "empty"]

@@ -5,6 +5,7 @@ the result depends on the order of the ledger and on nothing else (not on timing
 restarts).
 """
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -101,7 +102,11 @@ def explain(row: dict, filter: str, config: CurationConfig) -> str:
         ).explanation()
     if filter == "spectrum":
         return spectrum_filter(
-            row["csnSpectrumCorrelationMean"], row["csnSpectrumCorrelationStd"], config
+            row["csnSpectrumCorrelationMean"],
+            row["csnSpectrumCorrelationStd"],
+            config,
+            stripes=row.get("csnStripeRatio", math.nan),
+            gain_strength=row.get("csnGainPatternStrength", math.nan),
         ).explanation()
     if filter == "class":
         return star_text(

@@ -67,28 +67,61 @@ def quadrant_spectrum_correlations(
 
 
 def spectrum_filter(
-    correlation_mean: float, correlation_std: float, config: CurationConfig
+    correlation_mean: float,
+    correlation_std: float,
+    config: CurationConfig,
+    *,
+    stripes: float = math.nan,
+    gain_strength: float = math.nan,
 ) -> Verdict:
-    """The spectra of the quadrants agree, and agree everywhere alike."""
-    passed = (
-        correlation_mean > config.spectrum_min_mean and correlation_std < config.spectrum_max_std
-    )
-    margin = min(
-        correlation_mean - config.spectrum_min_mean, config.spectrum_max_std - correlation_std
-    )
-    known = math.isfinite(margin)
+    """The spectra of the quadrants agree, agree everywhere alike, and hold the specimen alone.
+
+    Parameters
+    ----------
+    correlation_mean, correlation_std : see `quadrant_spectrum_correlations`.
+    stripes, gain_strength : patterns of the detector, see `cryosnake.curation.fixed_pattern`;
+        NaN where not measured.
+    """
+    failures, margins = [], []
+    for name, value, limit, sign, scale in (
+        ("low correlation", correlation_mean, config.spectrum_min_mean, -1, 0.1),
+        ("uneven correlation", correlation_std, config.spectrum_max_std, 1, 0.1),
+        ("stripes: gain reference?", stripes, config.stripes_max_ratio, 1, 1.0),
+        ("wrong gain reference", gain_strength, config.gain_max_strength, 1, 0.2),
+    ):
+        optional = sign > 0 and name != "uneven correlation"
+        if math.isnan(value) and optional:
+            continue
+        margin = sign * (value - limit) / scale
+        margins.append(margin)
+        # thresholds themselves do not pass: mean above, spread below
+        if not margin < 0:
+            failures.append(name)
+    patterns = [f"stripes {stripes:.1f}"] if math.isfinite(stripes) else []
+    patterns += [f"gain pattern {gain_strength:.2f}"] if math.isfinite(gain_strength) else []
+    known = all(math.isfinite(margin) for margin in margins)
     return Verdict(
         filter="spectrum",
-        passed=passed,
-        value=f"quadrant spectra correlate with mean {correlation_mean:.2f}, "
-        f"standard deviation {correlation_std:.2f}",
+        passed=not failures,
+        value=", ".join(
+            [
+                f"quadrant spectra correlate with mean {correlation_mean:.2f}, "
+                f"standard deviation {correlation_std:.2f}",
+                *patterns,
+            ]
+        ),
         threshold=f"mean above {config.spectrum_min_mean:g}, "
-        f"standard deviation below {config.spectrum_max_std:g}",
-        confidence=distance_confidence(margin, 0.0, 0.1) if known else 1.0,
+        f"standard deviation below {config.spectrum_max_std:g}"
+        + (f", stripes below {config.stripes_max_ratio:g}" if math.isfinite(stripes) else "")
+        + (f", gain below {config.gain_max_strength:g}" if math.isfinite(gain_strength) else ""),
+        confidence=distance_confidence(max(margins), 0.0, 1.0) if known else 1.0,
         metrics={
             "csnSpectrumCorrelationMean": correlation_mean,
             "csnSpectrumCorrelationStd": correlation_std,
+            "csnStripeRatio": stripes,
+            "csnGainPatternStrength": gain_strength,
         },
+        evidence=", ".join(failures) or "-",
     )
 
 

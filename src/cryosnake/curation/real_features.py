@@ -1,0 +1,155 @@
+"""What a micrograph shows in real space: lumps, gaps, two areas of different texture, an edge.
+
+All features are made on a small map of the micrograph (about 8 A a pixel) and are relative to the
+micrograph's own fluctuations: neither the scale nor the offset of its grey values matters.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+#: Pixel of the small map; coarser micrographs are used as they are.
+MAP_PIXEL_ANGST = 8.0
+_SMOOTHING_ANGST = 40.0
+_BACKGROUND_ANGST = 2000.0
+_LUMP_DIAMETER_MIN_ANGST = 200.0
+_TEXTURE_ANGST = 150.0
+
+
+def small_map(image: torch.Tensor, pixel_size_angst: float) -> tuple[np.ndarray, float]:
+    """Average blocks of pixels to about 8 A: the map (h, w) and its pixel size in angstrom."""
+    factor = max(1, int(MAP_PIXEL_ANGST / pixel_size_angst))
+    mean = torch.nn.functional.avg_pool2d((image - image.mean())[None, None], factor)[0, 0]
+    return mean.cpu().numpy().astype(np.float64), factor * pixel_size_angst
+
+
+def real_features(small: np.ndarray, pixel_size_angst: float) -> dict[str, float]:
+    """All features of the small map; see `cryosnake.curation.features.FEATURES`."""
+    areas = _two_areas(small, pixel_size_angst)
+    smooth = ndimage.gaussian_filter(small, _SMOOTHING_ANGST / pixel_size_angst)
+    flat = smooth - _background(smooth, pixel_size_angst)
+    dark = _marked_regions(-flat, pixel_size_angst)
+    bright = _marked_regions(flat, pixel_size_angst)
+    lumps = dark.area_fraction[~dark.is_line]
+    lines = dark.span_fraction[dark.is_line]
+    gaps = bright.area_fraction[~bright.is_line]
+    return {
+        "lump_fraction": float(lumps.sum()),
+        "lump_count": float(len(lumps)),
+        "lump_depth": dark.highest,
+        "gap_fraction": float(gaps.sum()),
+        "gap_span": float(bright.span_fraction.max(initial=0.0)),
+        "gap_height": bright.highest,
+        "edge_span": float(lines.max(initial=0.0)),
+    } | areas
+
+
+def robust_spread(values: np.ndarray) -> float:
+    """Standard deviation of the bulk of the values, from the median absolute deviation."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _background(smooth: np.ndarray, pixel_size_angst: float) -> np.ndarray:
+    """The slowly varying part: median filter over 2000 A, made on a coarser grid for speed."""
+    step = max(1, int(64.0 / pixel_size_angst))
+    coarse = smooth[::step, ::step]
+    window = min(
+        2 * int(_BACKGROUND_ANGST / pixel_size_angst / step / 2) + 1, 2 * min(coarse.shape) - 1
+    )
+    median = ndimage.median_filter(coarse, size=window, mode="reflect")
+    zoomed = ndimage.zoom(median, np.array(smooth.shape) / median.shape, order=1, mode="nearest")
+    return zoomed
+
+
+@dataclass(frozen=True)
+class _Regions:
+    """Regions that stand out of the fluctuations of the map, one entry each."""
+
+    area_fraction: np.ndarray
+    span_fraction: np.ndarray
+    is_line: np.ndarray
+    highest: float
+
+
+def _marked_regions(height: np.ndarray, pixel_size_angst: float) -> _Regions:
+    """Regions where a map rises far over its own fluctuations and over its usual peaks.
+
+    A region counts when its peak exceeds 5 robust standard deviations and 2.5 times the median
+    height of all local maxima (so that particles, which are many and alike, do not count), and
+    when it is wider than 200 A at half its height. It is a line when it is long and thin (the
+    edge of a film), a lump otherwise.
+    """
+    spread = max(robust_spread(height), 1e-12)
+    reach = max(1, int(60.0 / pixel_size_angst))
+    is_peak = (ndimage.maximum_filter(height, 2 * reach + 1) == height) & (height > 0)
+    usual = float(np.median(height[is_peak])) if is_peak.any() else spread
+    threshold = max(5.0 * spread, 2.5 * usual)
+    labels, count = ndimage.label(height > 0.5 * threshold)
+    index = np.arange(1, count + 1)
+    peaks = ndimage.maximum(height, labels, index) if count else np.array([])
+    areas, spans, lines = [], [], []
+    side = min(height.shape)
+    for i, box in zip(index, ndimage.find_objects(labels), strict=True):
+        if peaks[i - 1] < threshold:
+            continue
+        inside = (labels[box] == i) & (height[box] > 0.5 * min(peaks[i - 1], 2 * threshold))
+        area = float(inside.sum())
+        if area * pixel_size_angst**2 < np.pi / 4 * _LUMP_DIAMETER_MIN_ANGST**2:
+            continue
+        span = float(np.hypot(*inside.shape))
+        areas.append(area / height.size)
+        spans.append(min(span / side, 1.5))
+        lines.append(area / span < 0.2 * span)  # mean width under a fifth of the length
+    return _Regions(
+        np.array(areas), np.array(spans), np.array(lines, bool), float(height.max() / usual)
+    )
+
+
+def _two_areas(small: np.ndarray, pixel_size_angst: float) -> dict[str, float]:
+    """Whether the view falls into two areas of different brightness or texture.
+
+    Maps of the local mean and of the local log standard deviation are divided at Otsu's
+    threshold (Otsu 1979). The separation is the distance of the two means over the pooled
+    standard deviation: about 2.7 for one Gaussian population, 3.5 for a uniform gradient.
+    The smaller area counts as film when it is one piece that reaches the border of the view.
+    """
+    width = _TEXTURE_ANGST / pixel_size_angst
+    fine = small - ndimage.gaussian_filter(small, 30.0 / pixel_size_angst)
+    limit = 4.0 * max(robust_spread(fine), 1e-12)
+    squares = np.clip(fine, -limit, limit) ** 2
+    maps = {
+        "brightness": ndimage.gaussian_filter(small, width),
+        "texture": 0.5 * np.log(ndimage.gaussian_filter(squares, width) + 1e-12),
+    }
+    found = {}
+    for name, values in maps.items():
+        separation, fraction = _otsu_separation(values)
+        found[f"{name}_separation"] = separation
+        found[f"{name}_fraction"] = fraction
+    return found
+
+
+def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
+    """Separation of two areas of a map, and the fraction of the view that the smaller takes; the
+    fraction is 0 when that is not one piece (80 % of it) that reaches the border."""
+    ordered = np.sort(values.ravel())
+    n = len(ordered)
+    total = np.cumsum(ordered)
+    k = np.arange(1, n)
+    between = k * (n - k) * (total[:-1] / k - (total[-1] - total[:-1]) / (n - k)) ** 2
+    low, high = int(0.02 * n), max(int(0.98 * n), int(0.02 * n) + 1)
+    cut = low + int(np.argmax(between[low:high]))
+    above = values > 0.5 * (ordered[cut] + ordered[cut + 1])
+    a, b = values[above], values[~above]
+    if not len(a) or not len(b):
+        return 0.0, 0.0
+    separation = abs(a.mean() - b.mean()) / np.sqrt(0.5 * (a.var() + b.var()) + 1e-30)
+    minority = above if above.mean() < 0.5 else ~above
+    labels, _ = ndimage.label(minority)
+    sizes = np.bincount(labels.ravel())[1:]
+    piece = labels == 1 + int(np.argmax(sizes))
+    rim = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
+    whole = sizes.max() > 0.8 * minority.sum() and rim.mean() > 0.1
+    return float(separation), float(piece.mean()) if whole else 0.0
