@@ -1,0 +1,142 @@
+"""What the DAG asks for, from what is on disk (no Snakemake in here).
+
+Everything is decided by files that are never changed once they are there: closed batches, ticks,
+tallies. Finished ones are read from disk, and only the next unfinished one is asked of its
+checkpoint: a no-op on a thousand batches costs a second or two.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cryosnake.config.model import Config
+from cryosnake.session import layout
+from cryosnake.session.ingest import read_tick
+from cryosnake.session.ledger import Ledger
+
+
+def read_tally(session: Path, covered: int) -> dict:
+    """The tally over the first `covered` batches, as the checkpoint left it."""
+    return json.loads((session / layout.tally_file(covered)).read_text(encoding="utf-8"))
+
+
+class SessionDag:
+    """The batches, waits, tallies and subsets of a session, for the workflow's input functions.
+
+    Parameters
+    ----------
+    session : the session's folder.
+    main : this is the process that plans the run, not one that runs a single job of it.
+    """
+
+    def __init__(self, session: Path, config: Config, *, main: bool):
+        self.session = Path(session)
+        self.config = config
+        self.main = main
+        self._first_tick: int | None = None
+        self._reached: dict[str, list[str]] = {}
+        if main:
+            numbers = self._numbers(layout.TICKS, "tick_")
+            waiting = config.ingest.mode == "watch" or Ledger(self.session, config).pending()
+            if waiting:
+                self._first_tick = max(numbers, default=-1) + 1
+
+    def _numbers(self, folder: str, prefix: str = "") -> list[int]:
+        try:
+            names = os.listdir(self.session / folder)
+        except FileNotFoundError:
+            return []
+        stems = (n[len(prefix) : -len(".json")] for n in names if n.endswith(".json"))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
+
+    def exists(self, path: str) -> bool:
+        """Whether a file of the session is on disk."""
+        return (self.session / path).exists()
+
+    def next_tick(self) -> int | None:
+        """Number of the wait this run needs next; None when this run takes in no more."""
+        if self._first_tick is None:
+            return None
+        number = self._first_tick
+        while (tick := read_tick(self.session, number)) is not None:
+            if tick.outcome == "end":
+                self._first_tick = None
+                return None
+            number += 1
+        self._first_tick = number
+        return number
+
+    def batches(self) -> list[str]:
+        """The closed batches, in ledger order."""
+        return layout.closed_batches(self.session)
+
+    def tables(self) -> list[str]:
+        """The tables of all closed batches."""
+        return [layout.batch_table(batch) for batch in self.batches()]
+
+    def missing_tallies(self) -> list[int]:
+        """Tallies that are due and not on disk, by the number of batches they cover.
+
+        One every `tally_every_batches`, and, when this run takes in no more, one over the rest.
+        """
+        every = self.config.milestones.tally_every_batches
+        closed = len(self.batches())
+        due = list(range(every, closed + 1, every))
+        if closed % every and self.next_tick() is None:
+            due.append(closed)
+        done = set(self._numbers(layout.TALLY))
+        return [covered for covered in due if covered not in done]
+
+    def tally_inputs(self, covered: int) -> list[str]:
+        """What the tally over the first `covered` batches waits for.
+
+        Its own batches, and the tally before it, unless that is on disk (a chain of hundreds of
+        finished tallies need not be walked).
+        """
+        before = self.tally_before(covered)
+        tables = [layout.batch_table(layout.batch_name(i)) for i in range(before, covered)]
+        previous = [layout.tally_file(before)] if before else []
+        return tables + [p for p in previous if not self.exists(p)]
+
+    def tally_before(self, covered: int) -> int:
+        """Batches covered by the full tally before this one, 0 for the first."""
+        every = self.config.milestones.tally_every_batches
+        return (covered - 1) // every * every
+
+    def subset_batches(self, milestone: str, ask: Callable[[int], None]) -> list[str] | None:
+        """The batches of a milestone's subset; None where no tally so far reaches it.
+
+        Parameters
+        ----------
+        ask : called with the number of batches of the first unfinished tally, where the finished
+            ones do not reach the milestone (the checkpoint, which does not return).
+        """
+        if milestone not in self._reached:
+            missing = set(self.missing_tallies())
+            done = self._numbers(layout.TALLY)
+            for covered in sorted({*done, *missing}):
+                if covered in missing:
+                    ask(covered)
+                prefix = read_tally(self.session, covered)["milestones"][milestone]["batches"]
+                if prefix is not None:
+                    names = [layout.batch_name(i) for i in range(prefix)]
+                    self._reached[milestone] = names
+                    break
+            else:
+                return None
+        return self._reached[milestone]
+
+    def subset(self, milestone: str, ask: Callable[[int], None]) -> list[str]:
+        """The subset of a milestone, if it is on disk or can be frozen now; `ask` as above."""
+        path = layout.subset_star(milestone)
+        reached = self.exists(path) or self.subset_batches(milestone, ask) is not None
+        return [path] if reached else []
+
+    def subset_tables(self, milestone: str, ask: Callable[[int], None]) -> list[str]:
+        """The tables of the batches of a milestone's subset; `ask` as above."""
+        return [layout.batch_table(b) for b in self.subset_batches(milestone, ask) or []]
+
+    def left_out(self) -> list[str]:
+        """The note of files that were not taken in, if there is one."""
+        return [layout.LEFT_OUT] if self.exists(layout.LEFT_OUT) else []

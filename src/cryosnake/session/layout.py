@@ -1,0 +1,62 @@
+"""Where things lie below a session's folder, in one place."""
+
+from pathlib import Path
+
+RESULTS = "results"
+BATCHES = f"{RESULTS}/batches"
+LEFT_OUT = f"{BATCHES}/left_out.json"
+TICKS = f"{RESULTS}/ingest"
+PREPROCESS = f"{RESULTS}/preprocess"
+TALLY = f"{RESULTS}/tally"
+SUBSETS = f"{RESULTS}/subsets"
+GAIN = f"{RESULTS}/gain.json"
+MICROGRAPHS = f"{RESULTS}/micrographs.star"
+METRICS = f"{RESULTS}/metrics.csv"
+DECISIONS = f"{RESULTS}/decisions.star"
+REPORT = f"{RESULTS}/report.html"
+#: Held by the process that runs the session; says who it is.
+RUN_LOCK = ".cryosnake.lock"
+
+
+def batch_name(number: int) -> str:
+    """`b00000`, `b00001`, ... in ledger order."""
+    return f"b{number:05d}"
+
+
+def batch_star(batch: str) -> str:
+    """The list of movies of a batch."""
+    return f"{BATCHES}/{batch}.star"
+
+
+def batch_table(batch: str) -> str:
+    """The rows of a preprocessed batch."""
+    return f"{PREPROCESS}/{batch}/micrographs.star"
+
+
+def batch_decisions(batch: str) -> str:
+    """The decisions about the movies of a batch."""
+    return f"{PREPROCESS}/{batch}/decisions.star"
+
+
+def tick_file(number: int) -> str:
+    """What one wait for movies ended with."""
+    return f"{TICKS}/tick_{number:05d}.json"
+
+
+def tally_file(batches: int) -> str:
+    """The count over the first `batches` batches."""
+    return f"{TALLY}/{batches:05d}.json"
+
+
+def subset_star(milestone: str) -> str:
+    """The frozen list of micrographs of a milestone."""
+    return f"{SUBSETS}/micrographs_{milestone}.star"
+
+
+def closed_batches(session: Path) -> list[str]:
+    """Names of the closed batches, in ledger order (one listing of one folder)."""
+    try:
+        names = [p.name for p in (session / BATCHES).iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(n[:-5] for n in names if n.endswith(".star") and not n.startswith("."))

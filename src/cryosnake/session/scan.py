@@ -1,0 +1,91 @@
+"""Looking for movies: one pass over the folders, and no file is touched."""
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryosnake.config.model import Config
+from cryosnake.session.layout import RESULTS
+
+
+@dataclass
+class Listing:
+    """Paths of movies as they stand in tables, and folders that could not be searched."""
+
+    movies: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+def input_root(session: Path, config: Config) -> Path:
+    """The folder of the movies: that of `input.path`, or the fixed part of its glob."""
+    path = Path(config.input.path)
+    if glob.has_magic(str(path)):
+        fixed = []
+        for part in path.parts:
+            if glob.has_magic(part):
+                break
+            fixed.append(part)
+        path = Path(*fixed)
+    return session / path
+
+
+def list_movies(session: Path, config: Config) -> Listing:
+    """All movie files there are, whatever their state, sorted by path.
+
+    Folders are searched with their subfolders; hidden files and folders, the session's own
+    results, the gain reference and the defect file are passed over.
+    """
+    listing = Listing()
+    pattern = config.input.path
+    if not pattern:
+        return listing
+    own = {os.path.realpath(session / RESULTS), os.path.realpath(session / ".snakemake")}
+    facts = config.acquisition
+    references = {os.path.realpath(session / f) for f in (facts.gain, facts.defects) if f}
+    names = {os.path.basename(f) for f in references}
+    if glob.has_magic(pattern):
+        found = glob.glob(pattern, root_dir=session, recursive=True)
+        found = [p for p in found if not _below(os.path.realpath(session / p), own)]
+        found = [p for p in found if not os.path.isdir(session / p)]
+    else:
+        suffixes = tuple(s.lower() for s in config.input.suffixes)
+        found = [
+            p
+            for p in _walk(session, os.path.normpath(pattern), own, listing.unreadable)
+            if p.lower().endswith(suffixes)
+        ]
+    listing.movies = sorted(
+        p
+        for p in found
+        if os.path.basename(p) not in names or os.path.realpath(session / p) not in references
+    )
+    return listing
+
+
+def _below(path: str, folders: set[str]) -> bool:
+    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
+
+
+def _walk(
+    session: Path, top: str, own: set[str], unreadable: list[tuple[str, str]]
+) -> Iterator[str]:
+    stack, visited = [top], set()
+    while stack:
+        folder = stack.pop()
+        try:
+            with os.scandir(os.path.join(session, folder)) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    path = os.path.join(folder, entry.name)
+                    if entry.is_dir():
+                        real = os.path.realpath(entry.path)
+                        if real not in own and real not in visited:
+                            visited.add(real)  # a link back up must not be followed for ever
+                            stack.append(path)
+                    else:
+                        yield path
+        except OSError as error:
+            unreadable.append((folder, f"folder cannot be searched ({error.strerror})"))

@@ -1,0 +1,21 @@
+# Motion, CTF and quality of one batch in one job.
+
+
+wildcard_constraints:
+    batch=r"b\d+",
+
+
+rule preprocess:
+    input:
+        "results/batches/{batch}.star",
+    output:
+        table="results/preprocess/{batch}/micrographs.star",
+        decisions="results/preprocess/{batch}/decisions.star",
+    log:
+        "results/logs/preprocess/{batch}.log",
+    threads: settings.compute.threads
+    resources:
+        gpu=0 if settings.compute.device == "cpu" else 1,
+        mem_mb=settings.compute.memory_mb,
+    script:
+        "../../scripts/preprocess.py"
