@@ -46,8 +46,8 @@ def config_yaml() -> str:
     """The default configuration with every key, documented by comments."""
     lines = [
         "# The default configuration of a session, generated from src/cryosnake/config/model.py by",
-        "# `python -m cryosnake.config.generate`: do not edit. A session's own file and the templates",
-        "# beside this one hold just what differs, and are layered over it.",
+        "# `python -m cryosnake.config.generate`: do not edit. A session's own file and the",
+        "# templates beside this one hold just what differs, and are layered over it.",
         "#",
         "# Expert levels:",
         *[f"#   {level}  {meaning}" for level, meaning in LEVELS.items()],
@@ -85,9 +85,9 @@ def config_markdown() -> str:
         "Generated from `src/cryosnake/config/model.py` by `python -m cryosnake.config.generate`.",
         "",
         "A session needs few of these keys: `cryosnake init` writes them, and reads what it can",
-        "from the microscope's metadata. Everything else has a default. Unknown keys and values out of",
-        "range are refused before any job runs, in one line that names the key, the value and what",
-        "is allowed.",
+        "from the microscope's metadata. Everything else has a default. Unknown keys and values",
+        "out of range are refused before any job runs, in one line that names the key, the value",
+        "and what is allowed.",
         "",
         "The unit of a setting is the end of its name. Expert levels: "
         + "; ".join(f"**{level}** {meaning}" for level, meaning in LEVELS.items())

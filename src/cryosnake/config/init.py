@@ -1,0 +1,268 @@
+"""Starting a session: make its config.yaml from a movie folder, asking nothing that can be read."""
+
+import glob
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryosnake.acquisition import Facts, find_metadata
+from cryosnake.config.describe import Setting, settings
+from cryosnake.config.generate import yaml_value
+from cryosnake.config.load import layered, load_config, read_template
+from cryosnake.config.model import Config
+from cryosnake.errors import BadInputError
+from cryosnake.files import write_text
+
+#: Facts without which a movie cannot be processed; where the config leaves them open, each movie's
+#: own metadata must give them.
+REQUIRED = ("pixel_size_angst", "voltage_kv", "cs_mm", "dose_e_per_angst2_per_frame")
+
+_GAIN_SUFFIXES = (".mrc", ".tif", ".tiff", ".gain")
+_MOVIES_TRIED = 5  # the first movie of a session is often a failed one
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """What `init_session` made.
+
+    Parameters
+    ----------
+    config_path : the file written.
+    facts : acquisition key -> value in the file (`None`: not known).
+    sources : acquisition key -> where the value is from; only of keys that have one.
+    missing : keys that neither the caller nor the metadata gave, dotted names.
+    """
+
+    config_path: Path
+    facts: dict
+    sources: dict[str, str]
+    missing: list[str]
+
+
+def init_session(
+    input: str | os.PathLike,
+    session_dir: str | os.PathLike,
+    *,
+    pixel_size_angst: float | None = None,
+    voltage_kv: float | None = None,
+    cs_mm: float | None = None,
+    amplitude_contrast: float | None = None,
+    dose_e_per_angst2_per_frame: float | None = None,
+    gain: str | os.PathLike | None = None,
+    template: str = "simple",
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> NewSession:
+    """Write `session_dir/config.yaml` for the movies of a folder or glob.
+
+    The file holds what an operator chooses (level 0), the facts of the acquisition, and what the
+    template changes. Values given here win over the metadata of the first movie that can be read.
+    An empty folder is fine: the microscope has not begun.
+
+    Parameters
+    ----------
+    input : folder or glob of movies.
+    gain : gain reference; else the one that the metadata names, or the only candidate beside the
+        movies.
+    template : name of a template (`config/templates`).
+    force : replace a config.yaml that exists.
+    say : told, line by line, what was found and from where, and which keys are missing.
+
+    Raises
+    ------
+    BadInputError : no such folder, a STAR file, a value out of range, an unknown template, or a
+        config.yaml that exists already.
+    """
+    session_dir = Path(session_dir)
+    config_path = session_dir / "config.yaml"
+    if config_path.exists() and not force:
+        raise BadInputError(config_path, "exists already", "a new session, or --force")
+    pattern = _absolute_input(input)
+    movies = _movies(pattern, Config().input.suffixes)
+
+    given = {
+        "pixel_size_angst": pixel_size_angst,
+        "voltage_kv": voltage_kv,
+        "cs_mm": cs_mm,
+        "amplitude_contrast": amplitude_contrast,
+        "dose_e_per_angst2_per_frame": dose_e_per_angst2_per_frame,
+        "gain": None if gain is None else os.path.abspath(gain),
+    }
+    if gain is not None and not Path(gain).is_file():
+        raise BadInputError(gain, "no such file", "a gain reference")
+    facts = {key: value for key, value in given.items() if value is not None}
+    sources = dict.fromkeys(facts, "given")
+    say(_movies_in_words(pattern, len(movies)))
+
+    found, movie = _first_facts(movies, say)
+    for key in given:
+        value = getattr(found, key, None) if found is not None else None
+        if value is None or key in facts or key == "gain":
+            continue
+        facts[key] = value
+        sources[key] = _short(found.source.get(key, movie), pattern)
+    if "gain" not in facts:
+        named = found.gain if found is not None else None
+        _find_gain(named, movie, pattern, facts, sources, say)
+
+    content = layered(read_template(template), {"input": {"path": pattern}, "acquisition": facts})
+    config = load_config(content)
+    missing = [f"acquisition.{key}" for key in REQUIRED if key not in facts]
+    write_text(config_path, _as_yaml(config, content, sources, missing, template))
+    for key, value in facts.items():
+        say(f"  acquisition.{key} = {value}   ({sources[key]})")
+    for name in missing:
+        setting = next(s for s in settings() if s.name == name)
+        say(f"  {name} is missing: {setting.help} ({setting.allowed.removesuffix(', or null')})")
+    say(f"wrote {config_path}")
+    if missing:
+        say(
+            "add the missing keys to it, unless the microscope's metadata will come with the movies"
+        )
+    return NewSession(config_path, {k: facts.get(k) for k in given}, sources, missing)
+
+
+def _absolute_input(input: str | os.PathLike) -> str:
+    text = os.path.abspath(os.path.expanduser(os.fspath(input)))
+    if text.lower().endswith(".star"):
+        raise BadInputError(
+            text,
+            "is a STAR file, and sessions from micrographs or particles are not supported yet",
+            "a folder or glob of movies",
+        )
+    if glob.has_magic(text) and not Path(text).exists():
+        fixed = Path(text)
+        while glob.has_magic(str(fixed)):
+            fixed = fixed.parent
+        if not fixed.is_dir():
+            raise BadInputError(fixed, "no such folder", "a folder or glob of movies")
+    elif not Path(text).exists():
+        raise BadInputError(text, "no such folder", "a folder or glob of movies")
+    return text
+
+
+def _movies(pattern: str, suffixes: list[str]) -> list[Path]:
+    """Movies in order of their names; what looks like a gain reference is left out."""
+    path = Path(pattern)
+    if path.is_dir():
+        names = (os.path.join(folder, name) for folder, _, files in os.walk(path) for name in files)
+    elif path.exists():
+        names = [pattern]
+    else:
+        names = glob.glob(pattern, recursive=True)
+    endings = tuple(suffixes)
+    return sorted(
+        Path(name)
+        for name in names
+        if name.lower().endswith(endings)
+        and not os.path.basename(name).startswith(".")
+        and not _looks_like_gain(Path(name))
+    )
+
+
+def _looks_like_gain(path: Path) -> bool:
+    return path.suffix.lower() == ".gain" or bool(re.search(r"(?<![a-z])gain", path.stem.lower()))
+
+
+def _movies_in_words(pattern: str, number: int) -> str:
+    if number:
+        return f"{number} movie{'s' if number > 1 else ''} in {pattern}"
+    return f"no movies yet in {pattern}: the session can start, and waits for them"
+
+
+def _first_facts(
+    movies: list[Path], say: Callable[[str], None]
+) -> tuple[Facts | None, Path | None]:
+    for movie in movies[:_MOVIES_TRIED]:
+        try:
+            return find_metadata(movie), movie
+        except BadInputError as error:
+            say(f"  not read: {error}")
+    return None, None
+
+
+def _find_gain(
+    named: str | None,
+    movie: Path | None,
+    pattern: str,
+    facts: dict,
+    sources: dict[str, str],
+    say: Callable[[str], None],
+) -> None:
+    """Take the gain reference that the metadata names, else the only candidate near the movies."""
+    root = Path(pattern)
+    folder = movie.parent if movie is not None else root
+    if named and (beside := folder / Path(named.replace("\\", "/")).name).is_file():
+        facts["gain"], sources["gain"] = str(beside), "named by the metadata"
+        return
+    # From the first movie's folder up to the input folder, and not beyond: a gain reference
+    # that lies higher may belong to another session.
+    places = {folder, *(parent for parent in folder.parents if parent.is_relative_to(root))}
+    candidates = sorted(
+        {
+            path
+            for place in places
+            if place.is_dir()
+            for path in place.iterdir()
+            if path.suffix.lower() in _GAIN_SUFFIXES and _looks_like_gain(path)
+        }
+    )
+    if len(candidates) == 1:
+        facts["gain"], sources["gain"] = str(candidates[0]), "the only candidate by the movies"
+    elif candidates:
+        names = ", ".join(str(path) for path in candidates)
+        say(f"  acquisition.gain left open, because there are {len(candidates)}: {names}")
+    elif named:
+        say(f"  acquisition.gain left open: the metadata names {named}, which is not there")
+
+
+def _short(source: object, pattern: str) -> str:
+    """A source below the movie folder without the folder's path, for a comment."""
+    return str(source).removeprefix(pattern.rstrip("/") + "/")
+
+
+def _as_yaml(
+    config: Config, content: dict, sources: dict[str, str], missing: list[str], template: str
+) -> str:
+    lines = [
+        "# A session's configuration, made by `cryosnake init` from the template"
+        f" {template}. It holds what",
+        "# an operator chooses and what differs from the defaults; config/config.yaml documents all"
+        " keys.",
+    ]
+    if missing:
+        lines += [
+            "#",
+            "# Not known yet, and needed unless the metadata that comes with the movies says it:",
+            *[f"#   {name}" for name in missing],
+        ]
+    rows: dict[str, list[Setting]] = {}
+    for setting in settings():
+        values = content.get(setting.section, {})
+        differs = getattr(getattr(config, setting.section), setting.key) != setting.default
+        if setting.expert == 0 or (setting.key in values and differs):
+            rows.setdefault(setting.section, []).append(setting)
+    for section, chosen in rows.items():
+        lines += ["", f"{section}:"]
+        for setting in chosen:
+            value = getattr(getattr(config, section), setting.key)
+            note = _note(setting, sources, missing)
+            lines.append(f"  {setting.key}: {yaml_value(_plain(value))}  # {note}")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _note(setting: Setting, sources: dict[str, str], missing: list[str]) -> str:
+    text = f"{setting.unit}: {setting.help}" if setting.unit else setting.help
+    if setting.name in missing:
+        return f"MISSING. {text}"
+    if setting.section == "acquisition" and setting.key in sources:
+        # a file name must not end the comment
+        source = "".join(c if c.isprintable() else "?" for c in sources[setting.key])
+        return f"{text} ({source})"
+    return text

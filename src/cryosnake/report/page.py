@@ -1,0 +1,152 @@
+"""The report page: one HTML file that needs no network and no other file."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cryosnake import __version__
+from cryosnake.config.model import Config
+from cryosnake.curation import agreement
+from cryosnake.files import write_text
+from cryosnake.report import figures, gallery, summary
+from cryosnake.report.status import FILTER_TITLES, session_status
+from cryosnake.report.table import prepared
+
+#: Longest tables of the page; what is left out is counted there, and is in the STAR files.
+REJECTED_LISTED = 1000
+DECISIONS_LISTED = 1500
+
+
+def write_report(
+    path: str | Path,
+    *,
+    micrographs: pd.DataFrame,
+    decisions: pd.DataFrame,
+    config: Config,
+    batches_seen: int,
+    batches_pending: int,
+    milestones: list[summary.Milestone],
+    results_dir: str | Path,
+) -> None:
+    """Write the session's report whole or not at all.
+
+    Parameters
+    ----------
+    path : the HTML file.
+    micrographs : the rows of micrographs.star so far, in ledger order; columns that are missing
+        count as not computed. May have no rows.
+    decisions : the rows of decisions.star; may have no rows and no columns.
+    batches_seen, batches_pending : batches that have been processed, and that wait.
+    milestones : (name, have, need) of each, in order.
+    results_dir : holds `preprocess/<batch>/<name>_thumb.png` and `_ctf.png`.
+    """
+    html = render(
+        micrographs=micrographs,
+        decisions=decisions,
+        config=config,
+        batches_seen=batches_seen,
+        batches_pending=batches_pending,
+        milestones=milestones,
+        results_dir=Path(results_dir),
+        written=datetime.now(UTC),
+    )
+    write_text(path, html)
+
+
+def render(
+    *,
+    micrographs: pd.DataFrame,
+    decisions: pd.DataFrame,
+    config: Config,
+    batches_seen: int,
+    batches_pending: int,
+    milestones: list[summary.Milestone],
+    results_dir: Path,
+    written: datetime,
+) -> str:
+    """The page as text; the same arguments give the same text. See `write_report`."""
+    table = prepared(micrographs)
+    status = session_status(
+        table, decisions, config, batches_seen=batches_seen, batches_pending=batches_pending
+    )
+    accepted = gallery.chosen_accepted(table, config.report.gallery)
+    rejected = gallery.chosen_rejected(table, config.report.gallery)
+    side_px = gallery.picture_side_px(2 * (len(accepted) + len(rejected)))
+    rejected_rows, rejected_left_out = summary.rejected_rows(table, limit=REJECTED_LISTED)
+    decision_rows, decisions_left_out = summary.decision_rows(decisions, limit=DECISIONS_LISTED)
+    squares, squares_left_out = summary.square_rows(table)
+    whole = summary.overall(table)
+    pace = summary.pace_per_hour(table)
+    accepted_pace = pace * whole["fraction"] if pace else None
+    environment = Environment(
+        loader=PackageLoader("cryosnake.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    source = environment.loader.get_source
+    script = source(environment, "script.js")[0]
+    style = source(environment, "style.css")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        title=config.report.title,
+        written=written.strftime("%Y-%m-%d %H:%M UTC"),
+        written_iso=written.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        version=__version__,
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=digest,
+        status=status,
+        whole=whole,
+        pace=pace,
+        seconds=summary.seconds_per_movie(table),
+        batches_seen=batches_seen,
+        batches_pending=batches_pending,
+        low_acceptance=config.report.low_acceptance,
+        filters=summary.filter_rows(table, config),
+        milestones=summary.milestone_rows(milestones, accepted_pace),
+        facts=summary.fact_rows(table, config),
+        squares=squares,
+        squares_left_out=squares_left_out,
+        outcome=Markup(figures.outcome_figure(table, config)),
+        series=Markup(figures.series_figure(table, config)),
+        histograms=Markup(figures.histogram_figure(table, config)),
+        scatter=Markup(figures.scatter_figure(table, config)),
+        accepted_cards=gallery.cards(accepted, results_dir, side_px),
+        rejected_cards=gallery.cards(rejected, results_dir, side_px),
+        rejected=rejected_rows,
+        rejected_left_out=rejected_left_out,
+        agreement=_agreement_rows(table),
+        decisions=decision_rows,
+        decisions_left_out=decisions_left_out,
+    )
+
+
+def _agreement_rows(table: pd.DataFrame) -> list[dict]:
+    """The matrices of `cryosnake.curation.agreement`, as rows of cells for the page."""
+    found = agreement(table)
+    matrices = []
+    for title, meaning, frame in (
+        ("Discrepancy", "part of the movies on which two filters differ", found.discrepancy),
+        ("Jaccard", "rejected by both, of those rejected by either", found.jaccard),
+        ("Correlation", "of the two verdicts", found.correlation),
+    ):
+        names = [FILTER_TITLES[name] for name in frame.columns]
+        rows = [
+            {
+                "name": name,
+                "cells": [
+                    {"text": "-" if pd.isna(v) else f"{v:.2f}", "weight": 0 if pd.isna(v) else v}
+                    for v in values
+                ],
+            }
+            for name, values in zip(names, frame.to_numpy(), strict=True)
+        ]
+        matrices.append({"title": title, "meaning": meaning, "names": names, "rows": rows})
+    return matrices if len(found.movies) > 1 else []

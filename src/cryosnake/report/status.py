@@ -1,0 +1,289 @@
+"""How the session is doing, in words for someone who is woken up by it."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cryosnake.config.model import Config
+from cryosnake.curation import FLAG_COLUMNS
+from cryosnake.report.table import latest
+
+#: Fewer judged movies than this are too few for a verdict.
+ENOUGH_MOVIES = 10
+_BATCHES_BEHIND = 3
+_SHARE_TO_MENTION = 0.1
+_Z = 1.645  # two-sided 90 %
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something an operator should know: what it is, what to do, and `problem` or `watch`."""
+
+    what: str
+    advice: str
+    level: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """The headline of the report.
+
+    Parameters
+    ----------
+    level : `good`, `watch`, `problem`, `unsure` (too early) or `waiting` (no movies).
+    headline : one sentence.
+    summary : what was seen and what was accepted.
+    findings : what is wrong and what to do, the worst first.
+    """
+
+    level: str
+    headline: str
+    summary: str
+    findings: list[Finding]
+
+
+ADVICE = {
+    "input": "Look at the first rows of the table of rejected movies. Usual causes: the transfer"
+    " from the camera was interrupted, the disk is full, or the gain reference is of another size.",
+    "dose": "Check the beam on the screen: emission, apertures, beam centring. Thick ice or a grid"
+    " bar in the view also lowers the dose.",
+    "drift": "Let the stage settle longer after a move, look at the holder or the cryo-box, and"
+    " avoid broken or loose foil.",
+    "spectrum": "The four quarters of the view do not look alike: thick or uneven ice, the edge of"
+    " the carbon, or a beam that does not fill the view.",
+    "class": "See the rejected pictures below for what the views have in common.",
+    "ctf": "See the CTF pictures of rejected micrographs below.",
+}
+
+CLASS_ADVICE = {
+    "film": "Mostly support film: check the hole targeting and the beam-image shifts.",
+    "drift_crack": "Moving or torn ice: choose other squares, or let the stage settle longer.",
+    "minor_ice": "Traces of crystalline ice: acceptable in most work, watch whether it grows.",
+    "major_ice": "Crystalline ice: leave this square or this grid.",
+    "contamination": "Ice contamination on the surface: choose cleaner squares, and check the"
+    " vacuum and the transfer.",
+    "empty": "Nothing to see in the holes: check the targeting, the ice thickness, and that the"
+    " beam is on.",
+}
+
+CTF_ADVICE = {
+    "resolution": "The rings end too early: check focus, beam tilt and coma alignment, and look"
+    " whether the ice has become thick.",
+    "defocus": "The defocus is out of range: check the autofocus and the stage height.",
+    "astigmatism": "The objective astigmatism is too large: correct the stigmators.",
+}
+
+
+def wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple[float, float]:
+    """Interval of a proportion (Wilson 1927, J Am Stat Assoc 22, 209); (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    total = 1 + z * z / trials
+    return max(0.0, (centre - spread) / total), min(1.0, (centre + spread) / total)
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in percent, without decimals; a part that is not all is never shown as 100 %."""
+    if whole == 0:
+        return "-"
+    share = 100.0 * part / whole
+    rounded = min(99, round(share)) if part < whole else 100
+    return "under 1 %" if part > 0 and rounded == 0 else f"{rounded} %"
+
+
+def session_status(
+    table: pd.DataFrame,
+    decisions: pd.DataFrame,
+    config: Config,
+    *,
+    batches_seen: int,
+    batches_pending: int,
+) -> Status:
+    """Say in words how the session is doing.
+
+    Parameters
+    ----------
+    table : as `report.table.prepared` gives it.
+    decisions : in the columns of decisions.star; may be empty.
+    """
+    if table.empty:
+        waits = f" {count(batches_pending, 'batch', 'batches')} wait." if batches_pending else ""
+        return Status(
+            "waiting",
+            "Waiting for the first movies.",
+            f"No movie has been processed yet.{waits}",
+            [],
+        )
+    accepted, total = int(table["csnAccepted"].sum()), len(table)
+    summary = (
+        f"{count(total, 'movie')} processed in {count(batches_seen, 'batch', 'batches')};"
+        f" {accepted:,} accepted ({percent(accepted, total)})."
+    )
+    window = latest(table, config.curation.dose_window_movies)
+    good, judged = int(window["csnAccepted"].sum()), len(window)
+    findings = [
+        *_fallen(table, window),
+        *_reasons(window, config),
+        *_dose(window, config),
+        *_warnings(decisions),
+        *_behind(batches_pending),
+    ]
+    low, _high = wilson_interval(good, judged)
+    _low, high = wilson_interval(good, judged)
+    wanted = config.report.low_acceptance
+    which = f"the latest {judged} movies" if judged < total else count(judged, "movie")
+    if judged < ENOUGH_MOVIES:
+        level, headline = "unsure", f"Too early to say: {good} of {which} accepted so far."
+    elif high < wanted:
+        level = "problem"
+        share = "None" if good == 0 else f"Only {percent(good, judged)}"
+        headline = f"{share} of {which} {'was' if judged == 1 else 'were'} accepted."
+    elif low < wanted:
+        level, headline = (
+            "watch",
+            f"{percent(good, judged)} of {which} accepted: keep an eye on it.",
+        )
+    elif findings:
+        level = "watch"
+        things = "one thing" if len(findings) == 1 else f"{len(findings)} things"
+        headline = (
+            f"Running well ({percent(good, judged)} of {which} accepted), {things} to look at."
+        )
+    else:
+        level, headline = "good", f"All is well: {percent(good, judged)} of {which} accepted."
+    order = {"problem": 0, "watch": 1}
+    return Status(level, headline, summary, sorted(findings, key=lambda f: order[f.level]))
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _fallen(table: pd.DataFrame, window: pd.DataFrame) -> list[Finding]:
+    """Acceptance of the window against all that came before it (two-proportion z-test)."""
+    before = table.iloc[: len(table) - len(window)]
+    if len(before) < len(window) or len(window) < ENOUGH_MOVIES:
+        return []
+    was, now = before["csnAccepted"].mean(), window["csnAccepted"].mean()
+    pooled = table["csnAccepted"].mean()
+    error = math.sqrt(pooled * (1 - pooled) * (1 / len(before) + 1 / len(window)))
+    if was - now < 0.15 or was - now < 3 * error:
+        return []
+    return [
+        Finding(
+            f"Acceptance fell from {100 * was:.0f} % to {100 * now:.0f} % in the latest"
+            f" {len(window)} movies.",
+            "Find what changed at that time in the curves below: another square, another grid, the"
+            " beam or the stage.",
+            "problem",
+        )
+    ]
+
+
+def _reasons(window: pd.DataFrame, config: Config) -> list[Finding]:
+    """The filters that reject a notable part of the window."""
+    findings = []
+    judged = len(window)
+    rejected = window.loc[window["csnAccepted"] == 0, "csnReason"].value_counts()
+    for reason, number in rejected.items():
+        if reason not in ADVICE:
+            continue
+        # unreadable files are never normal; any other filter is there to reject now and then
+        if reason != "input" and (number < 3 or number < _SHARE_TO_MENTION * judged):
+            continue
+        subset = window[window["csnReason"] == reason]
+        cause, advice = _cause(subset, str(reason), config)
+        level = "problem" if number > (1 - config.report.low_acceptance) * judged else "watch"
+        findings.append(
+            Finding(
+                f"{number} of the latest {count(judged, 'movie')} rejected by the"
+                f" {FILTER_TITLES[reason].lower()} filter{cause}.",
+                advice,
+                level,
+            )
+        )
+    return findings
+
+
+FILTER_TITLES = {
+    "input": "Input",
+    "dose": "Dose",
+    "drift": "Drift",
+    "spectrum": "Power spectrum",
+    "class": "Micrograph class",
+    "ctf": "CTF",
+}
+
+
+def _cause(subset: pd.DataFrame, reason: str, config: Config) -> tuple[str, str]:
+    """What is behind most rejections by one filter, and what helps."""
+    if reason == "class":
+        label = subset["csnMicrographClass"].mode().iloc[0]
+        if label in CLASS_ADVICE:
+            return f", mostly {label.replace('_', ' or ')}", CLASS_ADVICE[label]
+    if reason == "ctf":
+        limits = config.curation
+        defocus = subset["csnDefocusMean_angst"]
+        bad = {
+            "resolution": (subset["rlnCtfMaxResolution"] > limits.ctf_max_resolution_angst).sum(),
+            "defocus": (
+                (defocus < limits.defocus_min_angst) | (defocus > limits.defocus_max_angst)
+            ).sum(),
+            "astigmatism": (subset["csnAstigmatism_ratio"] > limits.astigmatism_max_ratio).sum(),
+        }
+        worst = max(bad, key=bad.get)
+        if bad[worst]:
+            return f", mostly for {worst}", CTF_ADVICE[worst]
+    return "", ADVICE[reason]
+
+
+def _dose(window: pd.DataFrame, config: Config) -> list[Finding]:
+    """The dose filter monitors even where it does not reject."""
+    flags = window[FLAG_COLUMNS["dose"]]
+    known = int((flags >= 0).sum())
+    faulty = int((flags == 0).sum())
+    if "dose" in config.curation.reject_by or known < ENOUGH_MOVIES:
+        return []
+    if faulty <= config.curation.dose_faulty_fraction * known:
+        return []
+    return [
+        Finding(
+            f"The dose of {faulty} of the latest {known} movies is more than"
+            f" {100 * config.curation.dose_tolerance:g} % off the session's median.",
+            ADVICE["dose"],
+            "problem",
+        )
+    ]
+
+
+def _warnings(decisions: pd.DataFrame) -> list[Finding]:
+    """Warnings of other rules, one line a rule: the newest, and how many there are."""
+    if decisions.empty:
+        return []
+    warned = decisions[(decisions["csnVerdict"] == "warn") & (decisions["csnRule"] != "dose")]
+    findings = []
+    for rule, rows in warned.groupby("csnRule", sort=False):
+        newest = rows.iloc[-1]
+        more = f" ({count(len(rows), 'warning')} of this kind)" if len(rows) > 1 else ""
+        held = f" against {newest['csnThreshold']}" if newest["csnThreshold"] != "-" else ""
+        advice = newest["csnEvidence"] if newest["csnEvidence"] != "-" else "See the decisions."
+        findings.append(Finding(f"{rule}: {newest['csnValue']}{held}{more}.", advice, "watch"))
+    return findings
+
+
+def _behind(batches_pending: int) -> list[Finding]:
+    if batches_pending < _BATCHES_BEHIND:
+        return []
+    return [
+        Finding(
+            f"{batches_pending} batches wait to be processed.",
+            "Normal after a start or a pause. If the number keeps growing, give the session more"
+            " jobs or a GPU, and look whether jobs fail or wait in the queue.",
+            "watch",
+        )
+    ]
