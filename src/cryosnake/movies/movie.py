@@ -14,6 +14,7 @@ from cryosnake.errors import BadInputError
 
 MAX_SIDE_PX = 65536
 MIN_SIDE_PX = 16
+MAX_PIXELS = 2**29  # twice a 16K frame
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,12 @@ def check_size(path: Path, frames: int, height_px: int, width_px: int) -> None:
             path,
             f"the header says {width_px} x {height_px} pixels",
             f"sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels",
+        )
+    if height_px * width_px > MAX_PIXELS:
+        raise BadInputError(
+            path,
+            f"the header says {width_px} x {height_px} pixels",
+            f"at most {MAX_PIXELS} pixels",
         )
     if not 1 <= frames <= 100_000:
         raise BadInputError(path, f"the header says {frames} frames", "1 to 100000 frames")
