@@ -87,7 +87,7 @@ class SimulationConfig(Options):
     tilt_deg: float = option(0.0, "stage tilt", gt=-75, lt=75)
     tilt_axis_deg: float = option(90.0, "direction of the tilt axis, from x", ge=-360, le=360)
     envelope_bfactor_angst2: float = option(
-        60.0, "decay of the signal: coherence, charging, residual motion", ge=0, le=5000
+        40.0, "decay of the signal: coherence, charging, residual motion", ge=0, le=5000
     )
     illumination_gradient: float = option(
         0.02, "fall of the beam from one corner to the other, relative", ge=0, lt=1

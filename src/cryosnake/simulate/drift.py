@@ -3,8 +3,8 @@
 Displacements are in angstrom as (y, x), of the specimen in the image, relative to the first frame.
 The correction (`shift`, RELION's sign) is minus the displacement.
 
-Whole-frame drift: the model is v(e) = v0 exp(-e / tau) along a direction common to a session, plus a
-random walk and a jolt before the second frame. Its parameters come from the whole-frame tracks of
+Whole-frame drift: the model is v(e) = v0 exp(-e / tau) along a direction common to a session, plus
+a random walk and a jolt before the second frame. Its parameters come from the whole-frame tracks of
 24 movies of EMPIAR-10204 (24 frames of 1.277 e/A^2, 0.885 A/px; CC0), as RELION's motion
 correction measured them:
 

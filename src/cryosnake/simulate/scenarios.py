@@ -14,7 +14,8 @@ class Conditions:
     Parameters
     ----------
     scenario : its name, the label of the truth.
-    ring : strength of crystalline rings, as a multiple of the shot noise of the summed movie.
+    ring : strength of crystalline rings, as a multiple of the shot noise of the summed movie,
+        before CTF and envelope (which leave about a twentieth of it at 3.7 A).
     crystals : number of crystalline domains; crystal_amplitude_rad : phase of their fringes.
     blobs : contaminating lumps, dark; aggregated : particles in clumps.
     file_fault : none, truncated or half_written.
@@ -80,10 +81,10 @@ def conditions(
         case "crack":
             changes.update(crack=True, particle_factor=0.7)
         case "ice_minor":
-            changes.update(ring=rng.uniform(2.0, 4.0), crystals=2, crystal_amplitude_rad=0.03)
+            changes.update(ring=rng.uniform(10.0, 25.0), crystals=2, crystal_amplitude_rad=0.03)
         case "ice_major":
             changes.update(
-                ring=rng.uniform(15.0, 40.0),
+                ring=rng.uniform(80.0, 250.0),
                 crystals=int(rng.integers(15, 40)),
                 crystal_amplitude_rad=rng.uniform(0.1, 0.2),
             )

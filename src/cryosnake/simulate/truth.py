@@ -26,7 +26,7 @@ class MovieTruth:
     local : local displacement on top of it, in angstrom, or None.
     pixel_size_angst, voltage_kv, cs_mm, amplitude_contrast : as in the configuration.
     dose_e_per_angst2_per_frame : exposure of the specimen in a frame, of this movie.
-    mean_counts : expected counts per pixel and frame, without contrast, of a pixel of sensitivity 1.
+    mean_counts : expected counts of a pixel of sensitivity 1 in a frame, without contrast.
     tilt_deg, tilt_axis_deg : defocus increases by tan(tilt) angstrom per angstrom along the
         direction (-sin axis, cos axis) in (x, y).
     """
