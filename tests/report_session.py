@@ -1,4 +1,4 @@
-"""A fabricated session to develop, test and time the report with: tables and pictures, no movies."""
+"""A fabricated session to develop, test and time the report with: tables and pictures only."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,8 +91,7 @@ def fabricated_tables(
     flags = [column for column in table if column.startswith("csnPass")]
     table.loc[broken, flags] = -1
     table.loc[broken, "csnPassInput"] = 0
-    table.loc[broken, "csnReason"] = "input"
-    table["csnReason"] = table["csnReason"].fillna("-") if movies else "-"
+    table["csnReason"] = np.where(broken, "input", "-")
     table["csnExplanation"] = np.where(
         broken, "the file ends after 21 of 40 frames; expected 40 whole frames", "-"
     )

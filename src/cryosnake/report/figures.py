@@ -78,13 +78,16 @@ def _axis(table: pd.DataFrame) -> tuple[np.ndarray, str]:
 
 def _limits(values: np.ndarray, thresholds: tuple[float, ...] = ()) -> tuple[float, float]:
     """Limits that a few outliers cannot blow up; a threshold near the data is kept in view."""
-    low, high = np.percentile(values, [0.5, 99.0])
-    spread = max(high - low, 0.02 * abs(high), 1e-6)
+    low, first, third, high = np.percentile(values, [0.5, 25, 75, 99.5])
+    reach = 8 * (third - first)
+    if reach > 0:
+        low, high = max(low, first - reach), min(high, third + reach)
+    spread = max(high - low, 0.1 * abs(high), 1e-3)
     for threshold in thresholds:
         if low - 0.6 * spread < threshold < high + 0.6 * spread:
             low, high = min(low, threshold), max(high, threshold)
-    margin = 0.08 * max(high - low, spread)
-    return low - margin, high + margin
+    middle, half = (low + high) / 2, 0.58 * max(high - low, spread)
+    return middle - half, middle + half
 
 
 def outcome_figure(table: pd.DataFrame, config: Config) -> str:
@@ -112,12 +115,12 @@ def outcome_figure(table: pd.DataFrame, config: Config) -> str:
             if not mask.any():
                 continue
             share = 100.0 * np.bincount(which[mask], minlength=bins) / total
-            axes.bar(
-                edges[:-1],
-                share,
-                np.diff(edges),
-                bottom,
-                align="edge",
+            steps = np.append(share + bottom, share[-1] + bottom[-1])
+            axes.fill_between(
+                edges,
+                np.append(bottom, bottom[-1]),
+                steps,
+                step="post",
                 color=colour,
                 linewidth=0,
                 label=label,
@@ -130,6 +133,7 @@ def outcome_figure(table: pd.DataFrame, config: Config) -> str:
             ylabel="share (%)",
         )
         axes.grid(visible=False)
+        axes.locator_params(axis="x", integer=True)
         threshold_line(axes, 100 * config.report.low_acceptance)
         figure.legend(loc="outside upper left", ncols=7, handlelength=1.0, columnspacing=1.4)
         return as_svg(figure, "outcome", "Share of movies accepted and rejected, by reason")
@@ -169,6 +173,10 @@ def series_figure(table: pd.DataFrame, config: Config) -> str:
             if metric.column == "csnDose_counts_per_angst2":
                 _dose_band(axes, table, along, config.curation.dose_tolerance)
         panels[-1].set_xlabel(along_title)
+        if np.isfinite(along).any():
+            low, high = np.nanmin(along), np.nanmax(along)
+            margin = 0.01 * (high - low) or 0.5
+            panels[-1].set_xlim(low - margin, high + margin)
         if len(table):
             panels[0].plot([], [], "o", color=ACCEPTED, markersize=4, label="accepted")
             panels[0].plot([], [], "X", color=REJECTED, markersize=5, label="rejected")
@@ -182,6 +190,8 @@ def series_figure(table: pd.DataFrame, config: Config) -> str:
 def _dots(axes, x, y, mask, colour, marker) -> None:
     low, high = axes.get_ylim()
     number = int(mask.sum())
+    if number == 0:
+        return  # an empty artist would confuse the layout
     axes.plot(
         x[mask],
         np.clip(y[mask], low, high),
@@ -200,7 +210,9 @@ def _running_median(axes, x, y) -> None:
     window = max(5, min(101, len(x) // 10))
     median = pd.Series(y[order]).rolling(window, center=True, min_periods=window // 2 + 1).median()
     step = max(1, len(x) // 600)
-    axes.plot(x[order][::step], median.to_numpy()[::step], color=INK, linewidth=1.4, zorder=4)
+    shown = np.flatnonzero(median.notna().to_numpy())[::step]
+    if len(shown) > 1:
+        axes.plot(x[order][shown], median.to_numpy()[shown], color=INK, linewidth=1.4, zorder=4)
 
 
 def _dose_band(axes, table: pd.DataFrame, along: np.ndarray, tolerance: float) -> None:
@@ -208,7 +220,7 @@ def _dose_band(axes, table: pd.DataFrame, along: np.ndarray, tolerance: float) -
     known = np.flatnonzero(np.isfinite(reference) & np.isfinite(along))
     known = known[:: max(1, len(known) // 600)]
     known = known[np.argsort(along[known], kind="stable")]
-    if len(known):
+    if len(known) > 1:
         axes.fill_between(
             along[known],
             reference[known] * (1 - tolerance),

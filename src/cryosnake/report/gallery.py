@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cryosnake.report.status import FILTER_TITLES
+from cryosnake.report.status import CLASS_TITLES, FILTER_TITLES
 
 #: Pictures of a report may take this much of it.
 _BYTES_FOR_PICTURES = 10_000_000
@@ -100,4 +100,4 @@ def _facts(row: dict) -> Iterable[str]:
     if np.isfinite(row["csnDriftPath_angst"]):
         yield f"drift {row['csnDriftPath_angst']:.0f} Å"
     if row["csnMicrographClass"] != "-":
-        yield row["csnMicrographClass"].replace("_", " or ")
+        yield CLASS_TITLES.get(row["csnMicrographClass"], row["csnMicrographClass"])

@@ -14,7 +14,7 @@ from cryosnake.config.model import Config
 from cryosnake.curation import agreement
 from cryosnake.files import write_text
 from cryosnake.report import figures, gallery, summary
-from cryosnake.report.status import FILTER_TITLES, session_status
+from cryosnake.report.status import session_status
 from cryosnake.report.table import prepared
 
 #: Longest tables of the page; what is left out is counted there, and is in the STAR files.
@@ -90,6 +90,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     source = environment.loader.get_source
     script = source(environment, "script.js")[0]
     style = source(environment, "style.css")[0]
@@ -128,6 +129,11 @@ def render(
     )
 
 
+def breakable(name: str) -> Markup:
+    """A file name, escaped, that may be broken across lines after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
 def _agreement_rows(table: pd.DataFrame) -> list[dict]:
     """The matrices of `cryosnake.curation.agreement`, as rows of cells for the page."""
     found = agreement(table)
@@ -137,7 +143,7 @@ def _agreement_rows(table: pd.DataFrame) -> list[dict]:
         ("Jaccard", "rejected by both, of those rejected by either", found.jaccard),
         ("Correlation", "of the two verdicts", found.correlation),
     ):
-        names = [FILTER_TITLES[name] for name in frame.columns]
+        names = list(frame.columns)
         rows = [
             {
                 "name": name,

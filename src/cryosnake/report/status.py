@@ -75,6 +75,17 @@ CTF_ADVICE = {
 }
 
 
+CLASS_TITLES = {
+    "good": "good",
+    "film": "support film",
+    "drift_crack": "drift or crack",
+    "minor_ice": "minor ice",
+    "major_ice": "major ice",
+    "contamination": "contamination",
+    "empty": "empty",
+}
+
+
 def wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple[float, float]:
     """Interval of a proportion (Wilson 1927, J Am Stat Assoc 22, 209); (0, 1) without trials."""
     if trials == 0:
@@ -111,7 +122,9 @@ def session_status(
     decisions : in the columns of decisions.star; may be empty.
     """
     if table.empty:
-        waits = f" {count(batches_pending, 'batch', 'batches')} wait." if batches_pending else ""
+        waits = (
+            f" Waiting: {count(batches_pending, 'batch', 'batches')}." if batches_pending else ""
+        )
         return Status(
             "waiting",
             "Waiting for the first movies.",
@@ -136,25 +149,21 @@ def session_status(
     _low, high = wilson_interval(good, judged)
     wanted = config.report.low_acceptance
     which = f"the latest {judged} movies" if judged < total else count(judged, "movie")
+    share = "None" if good == 0 else percent(good, judged)
+    things = "one thing" if len(findings) == 1 else f"{len(findings)} things"
     if judged < ENOUGH_MOVIES:
         level, headline = "unsure", f"Too early to say: {good} of {which} accepted so far."
     elif high < wanted:
-        level = "problem"
-        share = "None" if good == 0 else f"Only {percent(good, judged)}"
-        headline = f"{share} of {which} {'was' if judged == 1 else 'were'} accepted."
+        level, headline = "problem", f"Too few: {share.lower()} of {which} accepted."
+    elif any(finding.level == "problem" for finding in findings):
+        level, headline = "problem", f"Something is wrong: {share} of {which} accepted."
     elif low < wanted:
-        level, headline = (
-            "watch",
-            f"{percent(good, judged)} of {which} accepted: keep an eye on it.",
-        )
+        level, headline = "watch", f"{share} of {which} accepted: keep an eye on it."
     elif findings:
         level = "watch"
-        things = "one thing" if len(findings) == 1 else f"{len(findings)} things"
-        headline = (
-            f"Running well ({percent(good, judged)} of {which} accepted), {things} to look at."
-        )
+        headline = f"Running well ({share} of {which} accepted), {things} to look at."
     else:
-        level, headline = "good", f"All is well: {percent(good, judged)} of {which} accepted."
+        level, headline = "good", f"All is well: {share} of {which} accepted."
     order = {"problem": 0, "watch": 1}
     return Status(level, headline, summary, sorted(findings, key=lambda f: order[f.level]))
 
@@ -201,8 +210,8 @@ def _reasons(window: pd.DataFrame, config: Config) -> list[Finding]:
         level = "problem" if number > (1 - config.report.low_acceptance) * judged else "watch"
         findings.append(
             Finding(
-                f"{number} of the latest {count(judged, 'movie')} rejected by the"
-                f" {FILTER_TITLES[reason].lower()} filter{cause}.",
+                f"{FILTER_TITLES[reason]} filter: {number} of the latest"
+                f" {count(judged, 'movie')} rejected{cause}.",
                 advice,
                 level,
             )
@@ -225,7 +234,7 @@ def _cause(subset: pd.DataFrame, reason: str, config: Config) -> tuple[str, str]
     if reason == "class":
         label = subset["csnMicrographClass"].mode().iloc[0]
         if label in CLASS_ADVICE:
-            return f", mostly {label.replace('_', ' or ')}", CLASS_ADVICE[label]
+            return f", mostly {CLASS_TITLES[label]}", CLASS_ADVICE[label]
     if reason == "ctf":
         limits = config.curation
         defocus = subset["csnDefocusMean_angst"]

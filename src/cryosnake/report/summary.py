@@ -8,7 +8,7 @@ import pandas as pd
 
 from cryosnake.config.model import Config
 from cryosnake.curation import FILTERS, FLAG_COLUMNS
-from cryosnake.report.status import FILTER_TITLES, percent
+from cryosnake.report.status import CLASS_TITLES, FILTER_TITLES, percent
 
 Milestone = tuple[str, int, int]
 
@@ -37,7 +37,7 @@ def thresholds(config: Config) -> dict[str, str]:
         "drift": f"largest step {c.drift_max_angst:g} Å, whole path {c.drift_path_angst:g} Å",
         "spectrum": f"correlation of the quadrants: mean above {c.spectrum_min_mean:g}, standard"
         f" deviation below {c.spectrum_max_std:g}",
-        "class": "one of " + ", ".join(label.replace("_", " ") for label in c.classes_kept),
+        "class": "one of " + ", ".join(CLASS_TITLES[label] for label in c.classes_kept),
         "ctf": f"fit to {c.ctf_max_resolution_angst:g} Å or better, defocus"
         f" {c.defocus_min_angst / 1e4:g}-{c.defocus_max_angst / 1e4:g} µm, astigmatism below"
         f" {100 * c.astigmatism_max_ratio:g} %",

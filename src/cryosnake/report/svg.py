@@ -95,6 +95,7 @@ def threshold_line(axes: Axes, value: float, *, vertical: bool = False) -> None:
 
 
 def no_data(axes: Axes) -> None:
-    """Say in an empty panel that there is nothing to show."""
-    axes.set(xticks=[], yticks=[])
+    """Say in an empty panel that there is nothing to show; an x-axis it shares stays as it is."""
+    axes.set_yticks([])
+    axes.grid(visible=False)
     axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", color=SOFT)

@@ -86,7 +86,7 @@ def _hours(table: pd.DataFrame) -> pd.Series:
     arrival = (table["csnArrival_s"] - table["csnArrival_s"].min()) / 3600.0
     for hours in (since, arrival):
         # a single time, or movies all copied at once, would make a useless axis
-        if len(hours) and hours.notna().mean() > 0.95 and hours.nunique() > len(hours) / 20:
+        if len(hours) and hours.notna().mean() > 0.95 and hours.nunique() > max(1, len(hours) / 20):
             return hours
     return pd.Series(np.nan, index=table.index)
 
