@@ -19,7 +19,8 @@ ALREADY_CORRECTED = "already_corrected"
 UNSURE = "unsure"
 HIGH_PASS_PX = 33
 TILES = 8
-MIN_Z = 6.0
+MIN_Z = 5.0
+SAME_PATTERN = 0.98
 SLOPE_RANGE = (0.6, 1.5)
 
 
@@ -61,50 +62,55 @@ def find_gain_orientation(mean_frame: np.ndarray, gain: np.ndarray) -> GainFit:
     inverse = np.divide(1.0, gain, out=np.ones(gain.shape, np.float32), where=good)
     pattern = _local_deviation(inverse, good)
     frame = _local_deviation(mean_frame.astype(np.float32), np.ones(mean_frame.shape, bool))
-    covariances = np.stack([_tile_sums(frame * orient_gain(pattern, n)) for n in names])
-    power = float(np.sum(pattern.astype(np.float64) ** 2))
-    if power == 0:
-        return GainFit(UNSURE, dict.fromkeys(names, 0.0), 0.0)
-    slopes = covariances.sum(axis=1) / power
+    patterns = [orient_gain(pattern, name) for name in names]
+    best, slopes, confidence = _winner(frame, patterns)
     scores = {name: float(slope) for name, slope in zip(names, slopes, strict=True)}
-    best, confidence = _winner(covariances)
     if confidence > 0 and SLOPE_RANGE[0] <= slopes[best] <= SLOPE_RANGE[1]:
         return GainFit(names[best], scores, confidence)
     # A movie that was multiplied with its gain has a flat mean, but its shot noise keeps the
     # gain's pattern: counts with mean m / g, multiplied with g, have the variance m g.
     noise = np.minimum(frame**2, 16 * float(np.mean(frame**2)))
     noise -= noise.mean()
-    covariances = np.stack([-_tile_sums(noise * orient_gain(pattern, n)) for n in names])
-    _, confidence = _winner(covariances)
+    _, _, confidence = _winner(-noise, patterns)
     if confidence > 0:
         return GainFit(ALREADY_CORRECTED, scores, confidence)
     return GainFit(UNSURE, scores, 0.0)
 
 
-def _winner(covariances: np.ndarray) -> tuple[int, float]:
-    """The candidate with the largest sum over the tiles, and the confidence in it.
+def _winner(frame: np.ndarray, patterns: list[np.ndarray]) -> tuple[int, np.ndarray, float]:
+    """The pattern that the frame holds most of, and the confidence in it.
 
-    Parameters
-    ----------
-    covariances : (candidates, tiles). The spread over the tiles says how sure the sum is, whatever
-        the noise and the features of the specimen are.
+    The slope on each pattern is fitted over the whole frame; what a tile's sum departs from the
+    fit says how sure the slope is, whatever the noise and the features of the specimen are.
 
     Returns
     -------
-    (index, confidence) : confidence 0 where the sum is not `MIN_Z` standard errors above zero.
+    (index, slopes, confidence) : confidence that no other pattern is the right one; 0 where the
+        best slope is not `MIN_Z` standard errors above zero. Patterns that are the same after
+        turning (a symmetric gain) are not rivals.
     """
-    tiles = covariances.shape[1]
-    best = int(np.argmax(covariances.sum(axis=1)))
+    power = float(np.sum(np.square(patterns[0]), dtype=np.float64))
+    if power == 0:
+        return 0, np.zeros(len(patterns)), 0.0
+    sums = [_tile_sums(frame * pattern) for pattern in patterns]
+    slopes = np.array([tiles.sum() / power for tiles in sums])
+    best = int(np.argmax(slopes))
+    slope = slopes[best]
+    own = _tile_sums(np.square(patterns[best]))
+    if not _z_score(sums[best], slope * own) >= MIN_Z:
+        return best, slopes, 0.0
+    margins = []
+    for k, tiles in enumerate(sums):
+        shared = _tile_sums(patterns[best] * patterns[k]) if k != best else own
+        if shared.sum() < SAME_PATTERN * power:
+            margins.append(_z_score(sums[best] - tiles, slope * (own - shared)))
+    return best, slopes, float(ndtr(min(margins))) if margins else 1.0
 
-    def z_score(values: np.ndarray) -> float:
-        error = values.std(ddof=1) * math.sqrt(tiles)
-        return float(values.sum() / error) if error > 0 else 0.0
 
-    if z_score(covariances[best]) < MIN_Z:
-        return best, 0.0
-    others = [k for k in range(len(covariances)) if k != best]
-    margins = [z_score(covariances[best] - covariances[k]) for k in others]
-    return best, float(ndtr(min(margins))) if margins else 1.0
+def _z_score(values: np.ndarray, fitted: np.ndarray) -> float:
+    """Sum of the tiles' values in standard errors, from their departure from the fit."""
+    error = math.sqrt(float(np.sum((values - fitted) ** 2)))
+    return float(values.sum()) / error if error > 0 else math.inf
 
 
 def _local_deviation(image: np.ndarray, good: np.ndarray) -> np.ndarray:
