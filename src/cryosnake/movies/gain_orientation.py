@@ -22,6 +22,7 @@ TILES = 8
 MIN_Z = 5.0
 SAME_PATTERN = 0.98
 SLOPE_RANGE = (0.6, 1.5)
+FLAT_SLOPE = 0.3
 
 
 class GainFit(NamedTuple):
@@ -67,6 +68,8 @@ def find_gain_orientation(mean_frame: np.ndarray, gain: np.ndarray) -> GainFit:
     scores = {name: float(slope) for name, slope in zip(names, slopes, strict=True)}
     if confidence > 0 and SLOPE_RANGE[0] <= slopes[best] <= SLOPE_RANGE[1]:
         return GainFit(names[best], scores, confidence)
+    if np.abs(slopes).max() > FLAT_SLOPE:
+        return GainFit(UNSURE, scores, 0.0)
     # A movie that was multiplied with its gain has a flat mean, but its shot noise keeps the
     # gain's pattern: counts with mean m / g, multiplied with g, have the variance m g.
     noise = np.minimum(frame**2, 16 * float(np.mean(frame**2)))
