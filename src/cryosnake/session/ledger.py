@@ -138,7 +138,7 @@ class Ledger:
         return self._failed
 
     def look(self) -> Look:
-        """Search the movie folder once; only new movies and failed ones are asked for their state."""
+        """Search the movie folder once; the state of a file is asked of new and failed ones only."""
         listing = list_movies(self.session, self.config)
         failed = self.failed_on_input()
         found = Look([], [], [])

@@ -44,7 +44,7 @@ MILESTONES: dict[str, tuple[Callable, Callable[[Config], int]]] = {
 
 
 def judged(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """A prefix of the ledger with the dose filter applied, the latest attempt of each movie only."""
+    """A prefix of the ledger with the dose filter applied, one row a movie: its latest attempt."""
     table = table.drop_duplicates("rlnMicrographMovieName", keep="last")
     return apply_dose_filter(table, config.curation)[0]
 

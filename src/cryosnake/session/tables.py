@@ -16,6 +16,7 @@ from cryosnake.decisions import as_table
 from cryosnake.errors import SessionStopError
 from cryosnake.files import written_whole
 from cryosnake.session import layout
+from cryosnake.session.detector import gain_decisions
 from cryosnake.session.ledger import left_out_decisions
 from cryosnake.session.quick_star import read_tables
 from cryosnake.tables import write_star
@@ -94,14 +95,14 @@ def refresh(session: Path, config: Config) -> pd.DataFrame | None:
     with FileLock(session / layout.RESULTS / ".tables.lock"):
         listed_s = time.time()
         batches = finished_batches(session)
-        decided = as_table(left_out_decisions(session))
+        about_session = as_table([*gain_decisions(session), *left_out_decisions(session)])
         if not batches:
             raise SessionStopError(f"{session}: no batch is preprocessed yet")
         movies = read_movies(session, batches)
         latest = movies.drop_duplicates("rlnMicrographMovieName", keep="last")
         table, warnings = apply_dose_filter(latest, config.curation)
         paths = [session / layout.batch_decisions(batch) for batch in batches]
-        parts = [read_tables(paths, "decisions"), as_table(warnings), decided]
+        parts = [read_tables(paths, "decisions"), as_table(warnings), about_session]
         decisions = pd.concat([p for p in parts if not p.empty], ignore_index=True)
         blocks = micrograph_blocks(table, config)
         _publish(session / layout.MICROGRAPHS, listed_s, lambda p: write_star(p, blocks))
@@ -115,7 +116,7 @@ def refresh(session: Path, config: Config) -> pd.DataFrame | None:
 
 
 def _metrics(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a movie, one column a metric: the table without paths' folders and RELION's optics."""
+    """One row a movie, one column a metric."""
     metrics = table.drop(columns=["rlnMicrographMetadata"], errors="ignore")
     stems = metrics["rlnMicrographName"].map(lambda p: os.path.basename(p)[: -len(".mrc")])
     metrics.insert(0, "micrograph", stems)

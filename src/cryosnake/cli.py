@@ -1,0 +1,92 @@
+"""The command line, for what is not a DAG: start a session, run it, simulate one."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryosnake.errors import CryosnakeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Unattended, on-the-fly cryo-EM single-particle analysis.",
+)
+
+
+class Stage(StrEnum):
+    """Where a run may stop."""
+
+    curation = "curation"
+
+
+def _fail(error: CryosnakeError) -> typer.Exit:
+    typer.echo(f"cryosnake: {error}", err=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def init(
+    input: Annotated[str, typer.Argument(help="Folder or glob of the movies.")],
+    session: Annotated[Path, typer.Option(help="Folder of the session; made if need be.")],
+    pixel_size_angst: Annotated[
+        float | None, typer.Option(help="Pixel size of the movies as stored, in angstrom.")
+    ] = None,
+    voltage_kv: Annotated[float | None, typer.Option(help="Acceleration voltage in kV.")] = None,
+    cs_mm: Annotated[float | None, typer.Option(help="Spherical aberration in mm.")] = None,
+    amplitude_contrast: Annotated[float | None, typer.Option(help="Amplitude contrast.")] = None,
+    dose_e_per_angst2_per_frame: Annotated[
+        float | None, typer.Option(help="Exposure of one frame in electrons per square angstrom.")
+    ] = None,
+    gain: Annotated[Path | None, typer.Option(help="Gain reference (MRC, TIFF, .gain).")] = None,
+    template: Annotated[str, typer.Option(help="What is to be done: a template's name.")] = (
+        "simple"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace a config.yaml.")] = False,
+) -> None:
+    """Write a session's config.yaml; what can be read from the movies is not asked."""
+    from cryosnake.config.init import init_session
+
+    try:
+        init_session(
+            input,
+            session,
+            pixel_size_angst=pixel_size_angst,
+            voltage_kv=voltage_kv,
+            cs_mm=cs_mm,
+            amplitude_contrast=amplitude_contrast,
+            dose_e_per_angst2_per_frame=dose_e_per_angst2_per_frame,
+            gain=gain,
+            template=template,
+            force=force,
+            say=typer.echo,
+        )
+    except CryosnakeError as error:
+        raise _fail(error) from None
+
+
+@app.command()
+def run(
+    session: Annotated[Path, typer.Argument(help="Folder of the session, with its config.yaml.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait for new movies until the session ends.")
+    ] = False,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="CPU cores to use; by default all of them.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Name or folder of a Snakemake profile.")] = "local",
+    until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
+) -> None:
+    """Process a session: what is there, or, with --watch, as it arrives."""
+    from cryosnake.session.starter import Order, run_session
+
+    order = Order(session, watch, cores, profile, until.value if until else None)
+    try:
+        code = run_session(order, say=typer.echo)
+    except CryosnakeError as error:
+        raise _fail(error) from None
+    if code == 0:
+        typer.echo(f"report: {(session / 'results/report.html').resolve()}")
+    raise typer.Exit(code)

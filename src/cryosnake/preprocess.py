@@ -1,0 +1,382 @@
+"""One movie, from the file to a judged micrograph: ties the rooms of stage 1 together."""
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cryosnake.acquisition import Facts, check_frame_count, find_metadata, merge
+from cryosnake.config.model import AcquisitionConfig, Config
+from cryosnake.ctf_fit import CtfFit, draw_ctf, fit_ctf
+from cryosnake.curation import (
+    FLAG_COLUMNS,
+    curate_micrograph,
+    dose_counts_per_angst2,
+    movie_columns,
+)
+from cryosnake.decisions import Decision
+from cryosnake.errors import BadInputError
+from cryosnake.fourier import bin_image, good_size
+from cryosnake.images import stretched, write_mrc, write_png
+from cryosnake.motion import MotionResult, correct_motion, write_motion_star
+from cryosnake.movies import Movie, check_frame, open_movie
+from cryosnake.session.detector import Detector
+from cryosnake.session.journal import MovieResult, Note
+from cryosnake.tables import star_text
+
+log = logging.getLogger("cryosnake")
+
+THUMBNAIL_PX = 512
+
+#: The columns of every row, in order, and what stands there where nothing was measured.
+EMPTY_ROW: dict = {
+    "rlnMicrographName": "-",
+    "rlnMicrographMovieName": "-",
+    "rlnMicrographMetadata": "-",
+    "rlnMicrographOriginalPixelSize": math.nan,
+    "rlnMicrographPixelSize": math.nan,
+    "rlnVoltage": math.nan,
+    "rlnSphericalAberration": math.nan,
+    "rlnAmplitudeContrast": math.nan,
+    "rlnAccumMotionTotal": math.nan,
+    "rlnAccumMotionEarly": math.nan,
+    "rlnAccumMotionLate": math.nan,
+    "rlnDefocusU": math.nan,
+    "rlnDefocusV": math.nan,
+    "rlnDefocusAngle": math.nan,
+    "rlnPhaseShift": math.nan,
+    "rlnCtfMaxResolution": math.nan,
+    "rlnCtfFigureOfMerit": math.nan,
+    "csnBatch": "-",
+    "csnMovieSize_bytes": 0,
+    "csnMovieMtime_s": math.nan,
+    "csnAttempt": 1,
+    "csnArrival_s": math.nan,
+    "csnAcquisitionTime": "-",
+    "csnGridSquare": "-",
+    "csnFoilHole": "-",
+    "csnStageX_um": math.nan,
+    "csnStageY_um": math.nan,
+    "csnStageTilt_deg": math.nan,
+    "csnBeamShiftX": math.nan,
+    "csnBeamShiftY": math.nan,
+    "csnDosePerFrame_e_per_angst2": math.nan,
+    "csnFrames": 0,
+    "csnDriftMax_angst": math.nan,
+    "csnDriftPath_angst": math.nan,
+    "csnLocalMotionRms_angst": math.nan,
+    "csnDefocusMean_angst": math.nan,
+    "csnAstigmatism_ratio": math.nan,
+    "csnIceRingScore": math.nan,
+    "csnTilt_deg": math.nan,
+    "csnTiltAxis_deg": math.nan,
+    "csnSpectrumCorrelationMean": math.nan,
+    "csnSpectrumCorrelationStd": math.nan,
+    "csnStripeRatio": math.nan,
+    "csnGainPatternStrength": math.nan,
+    "csnDose_counts_per_angst2": math.nan,
+    "csnDoseReference_counts_per_angst2": math.nan,
+    "csnMicrographClass": "-",
+    "csnMicrographClassConfidence": math.nan,
+    **dict.fromkeys(FLAG_COLUMNS.values(), -1),
+    "csnAccepted": 0,
+    "csnReason": "-",
+    "csnExplanation": "-",
+    "csnMotion_s": math.nan,
+    "csnCtf_s": math.nan,
+    "csnCuration_s": math.nan,
+}
+
+
+def open_configured(path: Path, config: AcquisitionConfig, *, threads: int = 2) -> Movie:
+    """Open a movie as the configuration says; EER with the dose that the metadata tell."""
+    total_dose = None
+    if path.suffix.lower() == ".eer":
+        total_dose = find_metadata(path).total_dose_e_per_angst2
+    return open_movie(
+        path,
+        eer_fractions=config.eer_fractions,
+        eer_fraction_dose_e_per_angst2=config.eer_fraction_dose_e_per_angst2,
+        eer_total_dose_e_per_angst2=total_dose,
+        eer_upsampling=config.eer_upsampling,
+        threads=threads,
+    )
+
+
+def preprocess_movie(
+    entry: dict,
+    config: Config,
+    *,
+    session: Path,
+    detector: Detector,
+    device: torch.device,
+) -> MovieResult:
+    """Correct, fit and judge one movie, and write its files.
+
+    Parameters
+    ----------
+    entry : the movie's row of its batch.
+    session : the session's folder; all paths in tables are relative to it or absolute.
+    detector : gives the gain and the bad pixels.
+
+    Returns
+    -------
+    MovieResult : always, whatever is wrong with the movie: then with `csnPassInput` 0, and the
+        reason in words.
+
+    Raises
+    ------
+    OSError : the disk is full (or over quota): a matter of the machine, not of the movie.
+    """
+    row = EMPTY_ROW | {key: entry[key] for key in entry if key in EMPTY_ROW}
+    subject = star_text(entry["rlnMicrographMovieName"])
+    try:
+        return _processed(row, subject, config, Path(session), detector, device)
+    except BadInputError as error:
+        problem = str(error)
+        found, expected = _told_by(error)
+    except Exception as error:
+        if disk_is_full(error):
+            raise
+        log.exception("%s failed", entry["rlnMicrographMovieName"])
+        problem = f"{type(error).__name__}: {error}"
+        found, expected = problem, "a movie that can be processed; the batch's log has the trace"
+    log.warning("%s rejected: %s", entry["rlnMicrographMovieName"], problem)
+    row = row | {
+        FLAG_COLUMNS["input"]: 0,
+        "csnAccepted": 0,
+        "csnReason": "input",
+        "csnExplanation": star_text(problem),
+    }
+    decision = Decision(
+        subject=subject, rule="input", verdict="fail", value=found, threshold=expected or "-"
+    )
+    return MovieResult(row, [decision])
+
+
+def _told_by(error: BadInputError) -> tuple[str, str]:
+    where = f"{Path(error.path).name}: " if error.path is not None else ""
+    return where + error.problem, error.expected
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether a full disk or an exceeded quota is what lies behind an error."""
+    import errno
+
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _processed(
+    row: dict,
+    subject: str,
+    config: Config,
+    session: Path,
+    detector: Detector,
+    device: torch.device,
+) -> MovieResult:
+    path = session / row["rlnMicrographMovieName"]
+    acquisition = config.acquisition
+    with open_configured(path, acquisition, threads=config.compute.threads) as movie:
+        found = _with_eer_dose(find_metadata(path, info=movie.info), movie)
+        facts, contradictions = merge(acquisition, found)
+        check_frame_count(found, movie.info)
+        notes = [
+            Note("acquisition", "warn", str(c), "the configuration and the files agree")
+            for c in contradictions
+        ]
+        notes += [
+            Note("acquisition", "info", problem, "metadata that can be read")
+            for problem in found.problems
+        ]
+        row |= _fact_columns(facts, acquisition)
+        reference = detector.reference(movie.info)
+        motion = correct_motion(
+            _checked(movie),
+            movie.info.frames,
+            movie.info.shape,
+            reference.corrector,
+            pixel_size_angst=facts.pixel_size_angst,
+            voltage_kv=facts.voltage_kv,
+            dose_e_per_angst2_per_frame=facts.dose_e_per_angst2_per_frame,
+            pre_exposure_e_per_angst2=acquisition.pre_exposure_e_per_angst2,
+            super_resolution=acquisition.super_resolution,
+            config=config.motion,
+            device=device,
+        )
+    row |= _motion_columns(motion)
+    row["csnDose_counts_per_angst2"] = dose_counts_per_angst2(
+        motion.frame_mean, facts.pixel_size_angst
+    )
+    ctf = _LazyCtf(motion, facts, config, device)
+    started = time.perf_counter()
+    aligned = motion.problem is None
+    verdicts = curate_micrograph(
+        motion.plain,
+        pixel_size_angst=motion.pixel_size_angst,
+        drift_max_angst=motion.drift_max_angst if aligned else math.nan,
+        drift_path_angst=motion.drift_path_angst if aligned else math.nan,
+        ctf=ctf,
+        config=config.curation,
+        gain=reference.gain if acquisition.super_resolution == 1 else None,
+        shifts_px=motion.shifts_px,
+    )
+    row["csnCuration_s"] = time.perf_counter() - started - ctf.seconds
+    row["csnCtf_s"] = ctf.seconds if ctf.asked else math.nan
+    row |= ctf.columns() | movie_columns(verdicts, config.curation)
+    row[FLAG_COLUMNS["input"]] = 1
+    decisions = [verdict.decision(subject) for verdict in verdicts]
+    if not aligned:
+        decisions.append(
+            Decision(subject, "motion", "fail", motion.problem, "an alignment that can be trusted")
+        )
+    files = _write(row, motion, ctf.fit, config, session)
+    return MovieResult(row, decisions, notes, files)
+
+
+def _checked(movie: Movie) -> Iterator[np.ndarray]:
+    for index, frame in enumerate(movie.frames()):
+        check_frame(frame, index, movie.info.path)
+        yield frame
+
+
+def _with_eer_dose(found: Facts, movie: Movie) -> Facts:
+    """The dose of one fraction of an EER movie, where just that of the whole movie is known."""
+    total = found.total_dose_e_per_angst2 or movie.info.total_dose_e_per_angst2
+    if movie.info.format != "eer" or total is None:
+        return found
+    if found.dose_e_per_angst2_per_frame is not None:
+        return found
+    part = movie.info.raw_frames_per_fraction / movie.info.raw_frames
+    source = found.source | {"dose_e_per_angst2_per_frame": "the movie's total dose"}
+    return dataclasses.replace(found, dose_e_per_angst2_per_frame=total * part, source=source)
+
+
+def _fact_columns(facts: Facts, config: AcquisitionConfig) -> dict:
+    def number(value) -> float:
+        return math.nan if value is None else float(value)
+
+    def text(value) -> str:
+        return "-" if value is None else star_text(value)
+
+    amplitude = facts.amplitude_contrast
+    return {
+        "rlnMicrographOriginalPixelSize": facts.pixel_size_angst,
+        "rlnMicrographPixelSize": facts.pixel_size_angst * config.super_resolution,
+        "rlnVoltage": facts.voltage_kv,
+        "rlnSphericalAberration": facts.cs_mm,
+        "rlnAmplitudeContrast": config.amplitude_contrast if amplitude is None else amplitude,
+        "csnAcquisitionTime": text(facts.acquisition_time),
+        "csnGridSquare": text(facts.grid_square),
+        "csnFoilHole": text(facts.foil_hole),
+        "csnStageX_um": number(facts.stage_x_um),
+        "csnStageY_um": number(facts.stage_y_um),
+        "csnStageTilt_deg": number(facts.stage_tilt_deg),
+        "csnBeamShiftX": number(facts.beam_shift_x),
+        "csnBeamShiftY": number(facts.beam_shift_y),
+        "csnDosePerFrame_e_per_angst2": facts.dose_e_per_angst2_per_frame,
+        "csnFrames": facts.frames,
+    }
+
+
+def _motion_columns(motion: MotionResult) -> dict:
+    aligned = motion.problem is None
+    return {
+        "rlnMicrographPixelSize": motion.pixel_size_angst,
+        "rlnAccumMotionTotal": motion.accumulated_total_angst if aligned else math.nan,
+        "rlnAccumMotionEarly": motion.accumulated_early_angst if aligned else math.nan,
+        "rlnAccumMotionLate": motion.accumulated_late_angst if aligned else math.nan,
+        "csnDriftMax_angst": motion.drift_max_angst if aligned else math.nan,
+        "csnDriftPath_angst": motion.drift_path_angst if aligned else math.nan,
+        "csnLocalMotionRms_angst": motion.local_rms_angst,
+        "csnMotion_s": motion.seconds,
+    }
+
+
+class _LazyCtf:
+    """The CTF fit, made when a filter asks for it (in mode `sequence` it may never be)."""
+
+    def __init__(self, motion: MotionResult, facts: Facts, config: Config, device: torch.device):
+        self._arguments = (motion, facts, config, device)
+        self.fit: CtfFit | None = None
+        self.asked = False
+        self.seconds = 0.0
+
+    def __call__(self) -> CtfFit:
+        motion, facts, config, device = self._arguments
+        amplitude = facts.amplitude_contrast
+        started = time.perf_counter()
+        # on the plain sum: exposure weights have taken the fine rings out of the other one
+        self.fit = fit_ctf(
+            motion.plain,
+            pixel_size_angst=motion.pixel_size_angst,
+            voltage_kv=facts.voltage_kv,
+            cs_mm=facts.cs_mm,
+            amplitude_contrast=(
+                config.acquisition.amplitude_contrast if amplitude is None else amplitude
+            ),
+            config=config.ctf,
+            device=device,
+        )
+        self.asked = True
+        self.seconds = time.perf_counter() - started
+        return self.fit
+
+    def columns(self) -> dict:
+        """The row's columns of the fit; none where it was not asked for."""
+        if self.fit is None:
+            return {}
+        fit = self.fit
+        mean = 0.5 * (fit.defocus_u_angst + fit.defocus_v_angst)
+        tilt, axis = fit.tilt_deg, fit.tilt_axis_deg
+        return {
+            "rlnDefocusU": fit.defocus_u_angst,
+            "rlnDefocusV": fit.defocus_v_angst,
+            "rlnDefocusAngle": fit.defocus_angle_deg,
+            "rlnPhaseShift": fit.phase_shift_deg,
+            "rlnCtfMaxResolution": fit.max_resolution_angst,
+            "rlnCtfFigureOfMerit": fit.figure_of_merit,
+            "csnDefocusMean_angst": mean,
+            "csnAstigmatism_ratio": abs(fit.defocus_u_angst - fit.defocus_v_angst) / mean,
+            "csnIceRingScore": fit.ice_ring_score,
+            "csnTilt_deg": math.nan if tilt is None else tilt,
+            "csnTiltAxis_deg": math.nan if axis is None else axis,
+        }
+
+
+def _write(
+    row: dict, motion: MotionResult, fit: CtfFit | None, config: Config, session: Path
+) -> list[str]:
+    """Write the movie's files; their paths relative to the session are returned."""
+    stem = row["rlnMicrographName"].removesuffix(".mrc")
+    kind = np.float16 if config.motion.output_float16 else np.float32
+    files = {"micrograph": f"{stem}.mrc", "motion": f"{stem}.star", "picture": f"{stem}_thumb.png"}
+    write_mrc(
+        session / files["micrograph"], motion.dose_weighted.astype(kind), motion.pixel_size_angst
+    )
+    if config.motion.save_plain_sum:
+        files["plain"] = f"{stem}_noDW.mrc"
+        write_mrc(session / files["plain"], motion.plain.astype(kind), motion.pixel_size_angst)
+    write_motion_star(session / files["motion"], motion, row["rlnMicrographMovieName"])
+    write_png(session / files["picture"], thumbnail(motion.dose_weighted))
+    if fit is not None:
+        files["ctf"] = f"{stem}_ctf.png"
+        write_png(session / files["ctf"], draw_ctf(fit))
+    row["rlnMicrographMetadata"] = files["motion"]
+    return list(files.values())
+
+
+def thumbnail(image: np.ndarray, side_px: int = THUMBNAIL_PX) -> np.ndarray:
+    """A small grey picture (uint8) of an (H, W) micrograph."""
+    scale = min(1.0, side_px / max(image.shape))
+    shape = tuple(good_size(max(2, int(side * scale))) for side in image.shape)
+    small = bin_image(torch.as_tensor(image, dtype=torch.float32), shape)
+    return stretched(small.numpy())

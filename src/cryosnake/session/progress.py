@@ -1,0 +1,129 @@
+"""How a running session is doing, in one line, from what is on disk and what Snakemake says."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryosnake.config.model import Config
+from cryosnake.errors import BadInputError
+from cryosnake.session import layout
+from cryosnake.session.dag import read_tally
+from cryosnake.session.quick_star import read_columns
+from cryosnake.session.scan import list_movies
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Movies seen in the folder, processed, accepted; and the next threshold (or None)."""
+
+    seen: int
+    processed: int
+    accepted: int
+    threshold: tuple[str, int, int] | None
+
+    @property
+    def behind(self) -> int:
+        """Movies that are there and not processed yet."""
+        return max(0, self.seen - self.processed)
+
+
+class Counting:
+    """Counts a session again and again; tables that were read are not read twice."""
+
+    def __init__(self, session: Path, config: Config):
+        self.session = Path(session)
+        self.config = config
+        self._accepted: dict[str, bool] = {}
+        self._read: set[str] = set()
+
+    def now(self) -> Progress:
+        """Count what is there now."""
+        for batch in layout.closed_batches(self.session):
+            if batch in self._read:
+                continue
+            path = self.session / layout.batch_table(batch)
+            columns = ("rlnMicrographMovieName", "csnAccepted")
+            try:
+                rows = read_columns(path, "micrographs", columns)
+            except BadInputError:
+                continue  # not there yet
+            self._read.add(batch)
+            for movie, accepted in rows:
+                self._accepted[movie] = accepted == "1"
+        seen = set(list_movies(self.session, self.config).movies)
+        return Progress(
+            seen=len(seen | set(self._accepted)),
+            processed=len(self._accepted),
+            accepted=sum(self._accepted.values()),
+            threshold=self._next_threshold(),
+        )
+
+    def _next_threshold(self) -> tuple[str, int, int] | None:
+        try:
+            done = [p.stem for p in (self.session / layout.TALLY).glob("[0-9]*.json")]
+        except FileNotFoundError:
+            done = []
+        if not done:
+            wanted = self.config.milestones.size_micrographs
+            return "size", 0, wanted
+        milestones = read_tally(self.session, max(map(int, done)))["milestones"]
+        for name, state in milestones.items():
+            if state["batches"] is None:
+                return name, state["count"], state["threshold"]
+        return None
+
+
+class Jobs:
+    """Which jobs run, from the lines that Snakemake prints."""
+
+    _STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
+    _NUMBER = re.compile(r"^\s+jobid: (\d+)$")
+    _FINISHED = re.compile(r"^Finished jobid: (\d+)")
+    _FAILED = re.compile(r"^Error in rule (\w+), jobid: (\d+)|^Error in rule (\w+):")
+
+    def __init__(self):
+        self._running: dict[str, str] = {}
+        self._rule: str | None = None
+        self._failing = False
+        self.failed: list[str] = []
+        self.nothing_to_do = False
+
+    def read(self, line: str) -> None:
+        """Take in one line."""
+        line = line.rstrip("\n")
+        if match := self._STARTED.match(line):
+            self._rule, self._failing = match[1], False
+        elif match := self._FAILED.match(line):
+            self._rule, self._failing = match[1] or match[3], True
+            self.failed.append(self._rule)
+            if match[2]:
+                self._running.pop(match[2], None)
+        elif match := self._NUMBER.match(line):
+            if self._failing:
+                self._running.pop(match[1], None)
+            elif self._rule:
+                self._running[match[1]] = self._rule
+        elif match := self._FINISHED.match(line):
+            self._running.pop(match[1], None)
+        elif line.startswith("Nothing to be done"):
+            self.nothing_to_do = True
+
+    def running(self) -> str:
+        """The running jobs, as `preprocess 2, tally`."""
+        # the wait for movies always runs in watch mode, and the target runs nothing
+        counts = Counter(r for r in self._running.values() if r not in ("ingest", "curation"))
+        return ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in sorted(counts.items()))
+
+
+def progress_line(progress: Progress, jobs: str) -> str:
+    """The line."""
+    parts = [
+        f"movies {progress.seen} seen, {progress.processed} processed, "
+        f"{progress.accepted} accepted, {progress.behind} behind",
+        f"running: {jobs or 'nothing'}",
+    ]
+    if progress.threshold is not None:
+        name, have, need = progress.threshold
+        parts.append(f"next: {name} {have}/{need}")
+    return " | ".join(parts)
