@@ -1,0 +1,302 @@
+"""The alignment proper: maximum of the likelihood of all frames and patches together.
+
+With signal power S(k) and noise power N(k) and the unknown specimen integrated out, the
+log-likelihood of spectra X_f,p (frame f, patch p), premultiplied by the exposure amplitudes
+q_f(k), is as a function of the shifts s_f,p
+
+    L = sum over p and k of W(k) |sum over f of X_f,p(k) exp(-2 pi i k s_f,p)|^2 + constant,
+    W = S / (N (N + S Q)),   Q(k) = sum over f of q_f(k)^2.
+
+Only the cross terms between different frames depend on the shifts, so that no frame is ever
+compared with itself. All unknowns, s_f,p = s_f + local(f, p), are found together by Gauss-Newton
+steps, under the prior of a smooth path (Gaussian second differences, whose variance is estimated
+from the data by expectation maximisation) and of moderate local motion.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cryosnake.motion.spectra import PatchGrid
+
+LOCAL_RMS_ANGST = 3.0
+ACCELERATION_ANGST = 1.0
+ACCELERATION_LIMITS_ANGST = (0.1, 5.0)
+EARLY_FACTORS = (4.0, 2.0)  # the specimen decelerates most in the first steps
+VELOCITY_ANGST = 20.0
+MAX_STEP_ANGST = 3.0
+CONVERGED_PX = 0.01
+MAX_ITERATIONS = 10
+LOW_PASS_ITERATIONS = 2
+RING_STANDARD_ERRORS = 2.0
+INFORMATION_KEPT = 0.995
+TERMS = 15
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Shifts in binned pixels.
+
+    Parameters
+    ----------
+    whole : (F, 2) (y, x) shifts of the whole frame, against frame 0.
+    coefficients : (15, 2) of `local_terms`, or None where there is one patch.
+    errors : (P,) standard error of the shift of one frame in a patch; inf where nothing aligns.
+    resolution_angst : finest resolution that had a common signal, inf if none.
+    """
+
+    whole: np.ndarray
+    coefficients: np.ndarray | None
+    errors: np.ndarray
+    resolution_angst: float
+
+
+def local_terms(time: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Terms of the local model, (F, P, 15): (x, x^2 - 1/12, y, y^2 - 1/12, x y) times
+    (t, t^2, t^3).
+
+    Parameters
+    ----------
+    time : (F,) from 0 to 1.
+    centres : (P, 2) (y, x) as fractions of the frame.
+    """
+    y, x = centres[:, 0] - 0.5, centres[:, 1] - 0.5
+    space = np.stack([x, x * x - 1 / 12, y, y * y - 1 / 12, x * y], axis=-1)
+    powers = np.stack([time, time**2, time**3], axis=-1)
+    return (space[None, :, :, None] * powers[:, None, None, :]).reshape(
+        time.size, len(centres), TERMS
+    )
+
+
+class Aligner:
+    """Holds the spectra, turned step by step to the best shifts found so far.
+
+    Parameters
+    ----------
+    spectra : (F, P, ny, nx) complex64, premultiplied by `amplitudes`; changed in place.
+    grid : the patches.
+    amplitudes : callable from frequencies in 1/angstrom (K,) to exposure amplitudes (F, K).
+    bfactor_angst2 : extra low-pass exp(-B k^2 / 2) on W in the first steps.
+    """
+
+    def __init__(self, spectra: torch.Tensor, grid: PatchGrid, amplitudes, bfactor_angst2: float):
+        self._spectra = spectra
+        self._grid = grid
+        self._amplitudes = amplitudes
+        self._bfactor = bfactor_angst2
+        self.frames, self.patches = spectra.shape[:2]
+        self._shifts = np.zeros((self.frames, self.patches, 2))
+        self._set_band(grid.ky, grid.kx)
+
+    def run(self, start_px: np.ndarray) -> Alignment:
+        """Refine whole-frame shifts (F, 2) (y, x) in binned pixels, and the local model."""
+        frames, pixel = self.frames, self._grid.pixel_size_angst
+        time = np.arange(frames) / max(1, frames - 1)
+        local = self.patches > 1
+        terms = local_terms(time, self._grid.centres) if local else np.zeros((frames, 1, 0))
+        design = np.concatenate(
+            [np.repeat(np.eye(frames)[:, None], self.patches, axis=1), terms], axis=2
+        )
+        unknowns = np.zeros((design.shape[2], 2))
+        unknowns[:frames] = start_px
+        acceleration = ACCELERATION_ANGST / pixel
+        curvature = np.zeros((self.patches, 2, 2))
+        resolution = math.inf
+        for iteration in range(MAX_ITERATIONS):
+            self._move(design @ unknowns)
+            total = self._spectra.sum(0)
+            weight, resolution = self._weights(total, low_pass=iteration < LOW_PASS_ITERATIONS)
+            if not math.isfinite(resolution):
+                return Alignment(
+                    np.zeros((frames, 2)), None, np.full(self.patches, math.inf), resolution
+                )
+            gradient, hessian = self._derivatives(total, weight)
+            information, curvature = _modelled(hessian)
+            fitted, covariance = _solve(
+                design, self._shifts, gradient, information, _prior(terms, acceleration, pixel)
+            )
+            acceleration = _acceleration(fitted[:frames], covariance, acceleration, pixel)
+            step = fitted - unknowns
+            largest = np.abs(design @ step).max()
+            unknowns = unknowns + step * min(1.0, MAX_STEP_ANGST / pixel / max(largest, 1e-9))
+            if iteration >= LOW_PASS_ITERATIONS and largest < CONVERGED_PX:
+                break
+            if iteration == LOW_PASS_ITERATIONS:
+                self._cut_band(weight)
+        whole = unknowns[:frames] - unknowns[0]
+        trace = np.trace(curvature, axis1=1, axis2=2) / 2
+        errors = np.where(trace > 0, 1.0 / np.sqrt(np.maximum(trace, 1e-12)), math.inf)
+        return Alignment(whole, unknowns[frames:] if local else None, errors, resolution)
+
+    def _set_band(self, ky: torch.Tensor, kx: torch.Tensor) -> None:
+        """Tables of the frequencies that the spectra hold."""
+        grid = self._grid
+        self._ky, self._kx = ky, kx
+        radius = torch.hypot(ky[:, None], kx[None, :]) / grid.pixel_size_angst
+        limit = float(ky.abs().max()) / grid.pixel_size_angst
+        bins = max(8, int(limit * grid.pixel_size_angst * min(grid.side_px)) // 2)
+        usable = grid.is_usable(ky, kx)
+        self._ring = torch.where(usable, (radius * (bins / limit)).long(), bins).clamp_(max=bins)
+        self._ring_radius = (np.arange(bins) + 0.5) * limit / bins
+        self._ring_size = torch.bincount(self._ring.flatten(), minlength=bins + 1)[:bins]
+        self._ring_size = self._ring_size.cpu().numpy()
+        amplitudes = self._amplitudes(self._ring_radius)
+        self._q2 = (amplitudes**2).sum(0)
+        self._q4 = (amplitudes**4).sum(0)
+
+    def _cut_band(self, weight: torch.Tensor) -> None:
+        """Drop frequencies beyond which there is nearly no information on shifts."""
+        ring = _ring_means(weight, self._ring, self._ring_size) * self._ring_size
+        information = np.cumsum(ring * self._ring_radius**2)
+        last = int(np.searchsorted(information, INFORMATION_KEPT * information[-1]))
+        limit = self._ring_radius[min(last + 1, ring.size - 1)] * self._grid.pixel_size_angst
+        rows = self._ky.abs() <= limit
+        columns = self._kx <= limit
+        if rows.sum() * columns.sum() < 0.8 * rows.numel() * columns.numel():
+            top = int(rows.float().argmax())
+            kept = self._spectra[:, :, top : top + int(rows.sum()), : int(columns.sum())]
+            self._spectra = kept.contiguous()
+            self._set_band(self._ky[rows], self._kx[columns])
+
+    def _move(self, shifts_px: np.ndarray) -> None:
+        """Turn the spectra to new shifts (F, P, 2)."""
+        change = torch.as_tensor(shifts_px - self._shifts, dtype=torch.float32)
+        change = change.to(self._spectra.device)
+        for f in range(self.frames):
+            phase_y = _ramp(change[f, :, 0], self._ky)
+            phase_x = _ramp(change[f, :, 1], self._kx)
+            self._spectra[f].mul_(phase_y[:, :, None] * phase_x[:, None, :])
+        self._shifts = np.array(shifts_px)
+
+    def _weights(self, total: torch.Tensor, *, low_pass: bool) -> tuple[torch.Tensor, float]:
+        """W(k) as (ny, nx) from the signal and noise found at the present shifts, and the finest
+        resolution with a signal."""
+        power = sum((x.real.square() + x.imag.square()).mean(0) for x in self._spectra)
+        coherent = (total.real.square() + total.imag.square()).mean(0)
+        power = _ring_means(power, self._ring, self._ring_size)
+        coherent = _ring_means(coherent, self._ring, self._ring_size)
+        pairs = np.maximum(self._q2**2 - self._q4, 1e-12)
+        signal = (coherent - power) / pairs
+        noise = np.maximum(power - signal * self._q4, 0.1 * power) / self._q2
+        count = np.maximum(self._ring_size * self.patches, 1)
+        signal -= RING_STANDARD_ERRORS * noise * self._q2 / np.sqrt(count) / pairs
+        # A running mean over three rings: single rings by chance must not carry the alignment.
+        signal = np.maximum(np.convolve(np.pad(signal, 1, mode="edge"), np.ones(3) / 3, "valid"), 0)
+        signal[self._ring_size == 0] = 0
+        weight = np.divide(
+            signal, noise * (noise + signal * self._q2), out=np.zeros_like(signal), where=noise > 0
+        )
+        if low_pass:
+            weight *= np.exp(-0.5 * self._bfactor * self._ring_radius**2)
+        found = np.flatnonzero(weight > 0)
+        resolution = 1.0 / self._ring_radius[found[-1]] if found.size else math.inf
+        table = torch.as_tensor(np.append(weight, 0.0), dtype=torch.float32)
+        return table.to(total.device)[self._ring], float(resolution)
+
+    def _derivatives(self, total, weight) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (F, P, 2) of L by the shifts and minus its diagonal second derivatives
+        (F, P, 2, 2), both leaving each frame out of its reference."""
+        ky, kx = self._ky, self._kx
+        powers = torch.stack([torch.ones_like(kx), kx, kx * kx], dim=1).to(total.dtype)
+        sums = torch.empty(self.frames, self.patches, 5, device=total.device)
+        for f in range(self.frames):
+            one = self._spectra[f]
+            product = (total - one).conj_physical_().mul_(one).mul_(weight)
+            rows = product @ powers
+            real, imag = rows.real, rows.imag
+            sums[f, :, 0] = imag[..., 0] @ ky
+            sums[f, :, 1] = imag[..., 1].sum(1)
+            sums[f, :, 2] = real[..., 0] @ (ky * ky)
+            sums[f, :, 3] = real[..., 1] @ ky
+            sums[f, :, 4] = real[..., 2].sum(1)
+        sums = sums.cpu().numpy().astype(float)
+        gradient = 4.0 * math.pi * sums[..., :2]
+        hessian = 8.0 * math.pi**2 * sums[..., [2, 3, 3, 4]].reshape(*sums.shape[:2], 2, 2)
+        return gradient, hessian
+
+
+def _ramp(shift: torch.Tensor, frequency: torch.Tensor) -> torch.Tensor:
+    """exp(-2 pi i k s), (P, K)."""
+    angle = (-2.0 * math.pi) * shift[:, None] * frequency[None, :]
+    return torch.complex(torch.cos(angle), torch.sin(angle))
+
+
+def _ring_means(values: torch.Tensor, ring: torch.Tensor, sizes: np.ndarray) -> np.ndarray:
+    sums = torch.bincount(ring.flatten(), values.flatten().double(), minlength=sizes.size + 1)
+    return sums[: sizes.size].cpu().numpy() / np.maximum(sizes, 1)
+
+
+def _modelled(hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Second derivatives (F, P, 2, 2) as frame factor times patch mean, with eigenvalues not
+    below 2 % of the largest patch's: single ones are too noisy to be inverted. Also the mean."""
+    patch = hessian.mean(axis=0)
+    values, vectors = np.linalg.eigh(patch)
+    values = np.maximum(values, 0.02 * max(values.max(), 1e-12))
+    patch = np.einsum("pij,pj,pkj->pik", vectors, values, vectors)
+    frame = np.trace(hessian, axis1=2, axis2=3).sum(axis=1)
+    frame = np.maximum(frame / max(frame.mean(), 1e-12), 0.1)
+    return frame[:, None, None, None] * patch[None], patch
+
+
+def _second_differences(frames: int) -> np.ndarray:
+    """(F - 2, F) operator, weighted for the early frames."""
+    operator = np.diff(np.eye(frames), n=2, axis=0)
+    for row, factor in enumerate(EARLY_FACTORS[: len(operator)]):
+        operator[row] /= factor
+    return operator
+
+
+def _prior(terms: np.ndarray, acceleration: float, pixel_size_angst: float) -> np.ndarray:
+    """Precision matrix of the unknowns of one axis."""
+    frames, _, count = terms.shape
+    out = np.zeros((frames + count, frames + count))
+    second = _second_differences(frames)
+    first = np.diff(np.eye(frames), axis=0)
+    velocity = VELOCITY_ANGST / pixel_size_angst
+    out[:frames, :frames] = (
+        second.T @ second / acceleration**2
+        + first.T @ first / velocity**2
+        + 1e-6 * np.eye(frames)  # fixes the origin, which nothing else does
+    )
+    if count:
+        flat = terms.reshape(-1, count)
+        rms = LOCAL_RMS_ANGST / pixel_size_angst
+        out[frames:, frames:] = count / 2 * flat.T @ flat / len(flat) / rms**2
+        out[frames:, frames:] += 1e-9 * np.eye(count)
+    return out
+
+
+def _solve(design, shifts, gradient, information, prior) -> tuple[np.ndarray, np.ndarray]:
+    """Unknowns (n, 2) at the maximum of the quadratic model, and their covariance
+    (2 n, 2 n)."""
+    count = design.shape[2]
+    flat = design.reshape(-1, count)
+    matrix = np.zeros((2, count, 2, count))
+    right = np.zeros((2, count))
+    target = np.einsum("fpij,fpj->fpi", information, shifts) + gradient
+    for a in range(2):
+        right[a] = flat.T @ target[..., a].ravel()
+        for b in range(2):
+            matrix[a, :, b] = flat.T @ (information[..., a, b].reshape(-1, 1) * flat)
+        matrix[a, :, a] += prior
+    covariance = np.linalg.inv(matrix.reshape(2 * count, 2 * count))
+    return (covariance @ right.ravel()).reshape(2, count).T, covariance
+
+
+def _acceleration(whole, covariance, acceleration: float, pixel_size_angst: float) -> float:
+    """Standard deviation of the path's second differences (one step of expectation
+    maximisation)."""
+    frames = len(whole)
+    if frames < 5:
+        return acceleration
+    operator = _second_differences(frames)
+    count = covariance.shape[0] // 2
+    expected = 0.0
+    for axis in range(2):
+        block = covariance[axis * count :, axis * count :][:frames, :frames]
+        uncertainty = np.einsum("ij,jk,ik->i", operator, block, operator)
+        expected += ((operator @ whole[:, axis]) ** 2 + uncertainty).mean() / 2
+    low, high = (limit / pixel_size_angst for limit in ACCELERATION_LIMITS_ANGST)
+    return float(np.clip(math.sqrt(expected), low, high))

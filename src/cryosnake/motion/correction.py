@@ -1,0 +1,94 @@
+"""Correcting parts of frames again, exactly as the frame corrector did with the whole frame."""
+
+import bisect
+
+import torch
+
+
+class RawMovie:
+    """Raw frames in their own type, and what is needed to correct any part of them.
+
+    A frame corrector is linear: a gain, and bad pixels that become means of others. The gain is
+    its answer to a frame of ones; bad pixels are those where its answer to two test patterns is
+    not gain times pattern. Their corrected values are kept for every frame.
+
+    Parameters
+    ----------
+    corrector : callable (frame, out=float32 tensor) -> float32 tensor (H, W) on `device`.
+    shape : (H, W).
+    """
+
+    def __init__(self, corrector, shape: tuple[int, int], device):
+        self.shape = tuple(shape)
+        self._corrector = corrector
+        self._device = torch.device(device)
+        self._buffer = torch.empty(self.shape, device=self._device)
+        self.gain = corrector(torch.ones(self.shape, dtype=torch.uint8)).clone()
+        row = torch.arange(self.shape[0])[:, None]
+        column = torch.arange(self.shape[1])[None, :]
+        bad = torch.zeros(self.shape, dtype=torch.bool, device=self._device)
+        for a, b, modulus in ((1, 3, 7), (2, 5, 11)):
+            pattern = ((a * row * row + b * column * column + row * column) % modulus).to(
+                torch.uint8
+            )
+            answer = corrector(pattern, out=self._buffer)
+            expected = pattern.to(self._device) * self.gain
+            bad |= (answer - expected).abs() > 1e-4 * (1.0 + expected.abs())
+        self._bad = bad.flatten().nonzero().flatten()
+        self._bad_list = self._bad.tolist()
+        self._raw: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def add(self, frame) -> torch.Tensor:
+        """Keep a raw frame; returns it corrected, in a buffer that the next call overwrites."""
+        raw = torch.as_tensor(frame).to(self._device)
+        corrected = self._corrector(raw, out=self._buffer)
+        self._raw.append(raw)
+        self._values.append(corrected.view(-1)[self._bad])
+        return corrected
+
+    def window(self, index: int, top: int, left: int, out: torch.Tensor) -> torch.Tensor:
+        """Corrected pixels of a frame from row `top` and column `left` on, of the size of `out`,
+        which is filled. Beyond the frame's edges the frame is mirrored."""
+        height, width = self.shape
+        bottom, right = top + out.shape[0], left + out.shape[1]
+        if top >= 0 and left >= 0 and bottom <= height and right <= width:
+            self._inside(index, top, left, out)
+            return out
+        y0, y1 = _clip(top, bottom, height)
+        x0, x1 = _clip(left, right, width)
+        inside = torch.empty(y1 - y0, x1 - x0, device=self._device)
+        self._inside(index, y0, x0, inside)
+        rows = _mirrored(top, bottom, height).sub_(y0).clamp_(0, y1 - y0 - 1)
+        columns = _mirrored(left, right, width).sub_(x0).clamp_(0, x1 - x0 - 1)
+        rows, columns = rows.to(self._device), columns.to(self._device)
+        out.copy_(inside.index_select(0, rows).index_select(1, columns))
+        return out
+
+    def _inside(self, index: int, top: int, left: int, out: torch.Tensor) -> None:
+        bottom, right = top + out.shape[0], left + out.shape[1]
+        torch.mul(
+            self._raw[index][top:bottom, left:right], self.gain[top:bottom, left:right], out=out
+        )
+        width = self.shape[1]
+        first = bisect.bisect_left(self._bad_list, top * width)
+        last = bisect.bisect_left(self._bad_list, bottom * width)
+        if first == last:
+            return
+        flat = self._bad[first:last]
+        column = flat % width - left
+        here = (column >= 0) & (column < right - left)
+        out[flat[here] // width - top, column[here]] = self._values[index][first:last][here]
+
+
+def _clip(start: int, stop: int, length: int) -> tuple[int, int]:
+    start = min(max(start, 0), length - 1)
+    return start, max(start + 1, min(stop, length))
+
+
+def _mirrored(start: int, stop: int, length: int) -> torch.Tensor:
+    index = torch.arange(start, stop).remainder(2 * length)
+    return torch.where(index < length, index, 2 * length - 1 - index)
