@@ -69,8 +69,8 @@ def read_epu_xml(path: str | os.PathLike) -> Facts:
 
 def places(path: str | os.PathLike) -> dict[str, str | None]:
     """Grid square and foil hole from an EPU path, as keywords of `Facts`."""
-    text = str(path)
-    squares, holes = _GRID_SQUARE.findall(text), _FOIL_HOLE.findall(Path(text).name)
+    path = Path(path)
+    squares, holes = _GRID_SQUARE.findall(str(path.parent)), _FOIL_HOLE.findall(path.name)
     return {
         "grid_square": squares[-1] if squares else None,
         "foil_hole": holes[-1] if holes else None,
@@ -106,14 +106,15 @@ def _whole(parent: ElementTree.Element | None, name: str) -> int | None:
 
 
 def _fractions(settings: ElementTree.Element | None) -> int | None:
-    """Number of fractions: EPU's spelling of the element has changed over its versions."""
+    """Number of fractions: told by newer EPU, listed one by one by older."""
     if settings is None:
         return None
     for element in settings.iter():
         if element.tag.lower() == "numberoffractions":
             value = _number(element)
             return int(value) if value else None
-    return None
+    listed = sum(element.tag == "DoseFractionDefinition" for element in settings.iter())
+    return listed or None
 
 
 def _iso_time(element: ElementTree.Element | None) -> str | None:
