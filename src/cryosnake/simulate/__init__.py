@@ -10,6 +10,7 @@ Examples
 
 from cryosnake.simulate.config import SCENARIOS, SimulationConfig, Species
 from cryosnake.simulate.movie import SimulatedMovie, session_detector, simulate_movie
+from cryosnake.simulate.session import simulate
 from cryosnake.simulate.truth import MovieTruth
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "SimulationConfig",
     "Species",
     "session_detector",
+    "simulate",
     "simulate_movie",
 ]

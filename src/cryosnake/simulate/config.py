@@ -150,14 +150,20 @@ class SimulationConfig(Options):
     # --- files ---
     format: Literal["tiff", "mrc", "eer"] = option("tiff", "format of the movies")
     tiff_compression: Literal["lzw", "zip", "none"] = option("lzw", "compression of TIFF")
-    eer_frames_per_frame: int = option(
-        10, "EER: frames on disk for each frame of the simulation", ge=1, le=200
+    eer_frames_per_frame: int | None = option(
+        None,
+        "EER: camera frames on disk for each frame of the simulation; null: as many as keep "
+        "the loss of coinciding electrons below some 4 %",
+        ge=1,
+        le=500,
     )
     metadata: Literal["epu", "serialem", "none"] = option(
         "epu", "EPU's folders with XML, SerialEM's mdoc beside each movie, or nothing"
     )
     gain_format: Literal["mrc", "tiff", "gain", "none"] = option(
-        "mrc", "format of the gain reference (gain: TIFF to divide by, as for EER)"
+        "mrc",
+        "format of the gain reference (`.gain`: rows as in EER; to be multiplied with, but the "
+        "MRC or TIFF of an EER session is to be divided by, as RELION has it)",
     )
     squares: int = option(2, "grid squares that the acquisition visits", ge=1, le=1000)
     beam_shift_grid: int = option(

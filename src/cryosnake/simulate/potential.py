@@ -6,6 +6,7 @@ electron wave in radians relative to the ice that the particle displaces.
 
 import hashlib
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import gemmi
@@ -220,10 +221,15 @@ def species_phase(
         cached = Path(cache_dir) / f"potential_{key.hexdigest()[:16]}.npy"
         if cached.is_file():
             return torch.from_numpy(np.load(cached))
-    volume = atoms_to_phase(
-        *_species_atoms(structure), pixel_size_angst=pixel_size_angst, voltage_kv=voltage_kv
-    )
+    volume = _computed_phase(structure, pixel_size_angst, voltage_kv)
     if cached is not None:
         with written_whole(cached) as temporary:
             np.save(temporary, volume.numpy())
     return volume
+
+
+@lru_cache(maxsize=4)
+def _computed_phase(structure: str, pixel_size_angst: float, voltage_kv: float) -> torch.Tensor:
+    return atoms_to_phase(
+        *_species_atoms(structure), pixel_size_angst=pixel_size_angst, voltage_kv=voltage_kv
+    )
