@@ -13,6 +13,7 @@ from cryosnake.report.svg import (
     ACCEPTED,
     GRID,
     INK,
+    OTHER,
     RASTER_ABOVE,
     REASON_COLOURS,
     REJECTED,
@@ -111,6 +112,7 @@ def outcome_figure(table: pd.DataFrame, config: Config) -> str:
             (FILTER_TITLES[name], REASON_COLOURS[name], ~accepted & (reasons == name))
             for name in FILTERS
         ]
+        kinds.append(("no reason given", OTHER, ~accepted & ~np.isin(reasons, FILTERS)))
         for label, colour, mask in kinds:
             if not mask.any():
                 continue

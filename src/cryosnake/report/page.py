@@ -15,7 +15,7 @@ from cryosnake.curation import agreement
 from cryosnake.files import write_text
 from cryosnake.report import figures, gallery, summary
 from cryosnake.report.status import session_status
-from cryosnake.report.table import prepared
+from cryosnake.report.table import left_out_files, prepared
 
 #: Longest tables of the page; what is left out is counted there, and is in the STAR files.
 REJECTED_LISTED = 1000
@@ -71,13 +71,19 @@ def render(
 ) -> str:
     """The page as text; the same arguments give the same text. See `write_report`."""
     table = prepared(micrographs)
+    left_out = left_out_files(table, decisions)
     status = session_status(
-        table, decisions, config, batches_seen=batches_seen, batches_pending=batches_pending
+        table,
+        decisions,
+        left_out,
+        config,
+        batches_seen=batches_seen,
+        batches_pending=batches_pending,
     )
     accepted = gallery.chosen_accepted(table, config.report.gallery)
     rejected = gallery.chosen_rejected(table, config.report.gallery)
     side_px = gallery.picture_side_px(2 * (len(accepted) + len(rejected)))
-    rejected_rows, rejected_left_out = summary.rejected_rows(table, limit=REJECTED_LISTED)
+    rejected_rows, rejected_left_out = summary.rejected_rows(table, left_out, limit=REJECTED_LISTED)
     decision_rows, decisions_left_out = summary.decision_rows(decisions, limit=DECISIONS_LISTED)
     squares, squares_left_out = summary.square_rows(table)
     whole = summary.overall(table)

@@ -56,6 +56,13 @@ ADVICE = {
     "ctf": "See the CTF pictures of rejected micrographs below.",
 }
 
+RULE_ADVICE = {
+    "acquisition": "Find out which value is right, and set it in the session's config.yaml, which"
+    " wins over the metadata.",
+    "gain": "Look at the micrographs below: a gain reference that does not fit shows as stripes or"
+    " blocks. Set acquisition.gain or acquisition.gain_orientation in config.yaml.",
+}
+
 CLASS_ADVICE = {
     "film": "Mostly support film: check the hole targeting and the beam-image shifts.",
     "drift_crack": "Moving or torn ice: choose other squares, or let the stage settle longer.",
@@ -109,6 +116,7 @@ def percent(part: float, whole: float) -> str:
 def session_status(
     table: pd.DataFrame,
     decisions: pd.DataFrame,
+    left_out: pd.DataFrame,
     config: Config,
     *,
     batches_seen: int,
@@ -120,6 +128,7 @@ def session_status(
     ----------
     table : as `report.table.prepared` gives it.
     decisions : in the columns of decisions.star; may be empty.
+    left_out : those about files that were not taken in (`report.table.left_out_files`).
     """
     if table.empty:
         waits = (
@@ -129,7 +138,7 @@ def session_status(
             "waiting",
             "Waiting for the first movies.",
             f"No movie has been processed yet.{waits}",
-            [],
+            _left_out(left_out),
         )
     accepted, total = int(table["csnAccepted"].sum()), len(table)
     summary = (
@@ -141,6 +150,7 @@ def session_status(
     findings = [
         *_fallen(table, window),
         *_reasons(window, config),
+        *_left_out(left_out),
         *_dose(window, config),
         *_warnings(decisions),
         *_behind(batches_pending),
@@ -271,18 +281,43 @@ def _dose(window: pd.DataFrame, config: Config) -> list[Finding]:
 
 
 def _warnings(decisions: pd.DataFrame) -> list[Finding]:
-    """Warnings of other rules, one line a rule: the newest, and how many there are."""
+    """What other rules warn of, or are unsure of about the session; the newest of each rule.
+
+    The dose has a finding of its own, and unreadable files are in the table of rejected movies.
+    """
     if decisions.empty:
         return []
-    warned = decisions[(decisions["csnVerdict"] == "warn") & (decisions["csnRule"] != "dose")]
+    about_session = decisions["csnSubject"] == "session"
+    verdict = decisions["csnVerdict"]
+    telling = (verdict == "warn") | (about_session & verdict.isin(["fail", "unsure"]))
+    telling &= ~decisions["csnRule"].isin(["dose", "input"])
     findings = []
-    for rule, rows in warned.groupby("csnRule", sort=False):
+    for rule, rows in decisions[telling].groupby("csnRule", sort=False):
         newest = rows.iloc[-1]
-        more = f" ({count(len(rows), 'warning')} of this kind)" if len(rows) > 1 else ""
-        held = f" against {newest['csnThreshold']}" if newest["csnThreshold"] != "-" else ""
-        advice = newest["csnEvidence"] if newest["csnEvidence"] != "-" else "See the decisions."
-        findings.append(Finding(f"{rule}: {newest['csnValue']}{held}{more}.", advice, "watch"))
+        more = f" ({len(rows):,} notes of this kind)" if len(rows) > 1 else ""
+        findings.append(
+            Finding(
+                f"{str(rule).capitalize()}: {newest['csnValue']}{more}.",
+                RULE_ADVICE.get(rule, f"See the decisions of the rule {rule} below."),
+                "watch",
+            )
+        )
     return findings
+
+
+def _left_out(left_out: pd.DataFrame) -> list[Finding]:
+    """Files that were seen and not taken in; one that still grows is nothing unusual."""
+    failed = left_out[left_out["csnVerdict"] == "fail"] if len(left_out) else left_out
+    if failed.empty:
+        return []
+    return [
+        Finding(
+            f"{count(len(failed), 'file')} seen but not taken in: {failed['csnValue'].iloc[-1]}.",
+            "They are the first rows of the table of rejected movies. Correct the files (name,"
+            " permissions, transfer), and they are taken in.",
+            "watch",
+        )
+    ]
 
 
 def _behind(batches_pending: int) -> list[Finding]:

@@ -12,6 +12,11 @@ from cryosnake.report.status import CLASS_TITLES, FILTER_TITLES, percent
 
 Milestone = tuple[str, int, int]
 
+_MILESTONE_TITLES = {
+    "size": "Particle size: micrographs that pass the stringent filter",
+    "training": "Picker training: accepted micrographs",
+}
+
 
 @dataclass(frozen=True)
 class FilterRow:
@@ -98,7 +103,13 @@ def milestone_rows(
             forecast = f"{left:,} to go"
         fraction = min(1.0, have / need) if need else 1.0
         rows.append(
-            {"name": name, "have": have, "need": need, "fraction": fraction, "forecast": forecast}
+            {
+                "name": _MILESTONE_TITLES.get(name, name),
+                "have": have,
+                "need": need,
+                "fraction": fraction,
+                "forecast": forecast,
+            }
         )
     return rows
 
@@ -196,13 +207,27 @@ def square_rows(table: pd.DataFrame, *, limit: int = 40) -> tuple[list[dict[str,
     return rows, max(0, len(groups) - limit)
 
 
-def rejected_rows(table: pd.DataFrame, *, limit: int) -> tuple[list[dict[str, object]], int]:
-    """Rejected movies, input errors first and then the newest first; and how many were left out."""
+def rejected_rows(
+    table: pd.DataFrame, left_out: pd.DataFrame, *, limit: int
+) -> tuple[list[dict[str, object]], int]:
+    """Files not taken in, then rejected movies, input errors first and then the newest first; and
+    how many movies are not listed."""
     rejected = table[table["csnAccepted"] == 0]
     input_first = (rejected["csnReason"] != "input").astype(int)
     order = np.lexsort((-rejected["number"].to_numpy(), input_first.to_numpy()))
     chosen = rejected.iloc[order[:limit]]
     rows = [
+        {
+            "number": "-",
+            "name": PurePosixPath(row.csnSubject).name,
+            "batch": "-",
+            "reason": "Not taken in",
+            "key": "input",
+            "explanation": f"{row.csnValue}; expected {row.csnThreshold}",
+        }
+        for row in left_out.itertuples()
+    ]
+    rows += [
         {
             "number": row.number,
             "name": row.name_,
@@ -213,7 +238,7 @@ def rejected_rows(table: pd.DataFrame, *, limit: int) -> tuple[list[dict[str, ob
         }
         for row in chosen.rename(columns={"name": "name_"}).itertuples()
     ]
-    return rows, len(rejected) - len(rows)
+    return rows, len(rejected) - len(chosen)
 
 
 def decision_rows(decisions: pd.DataFrame, *, limit: int) -> tuple[list[dict[str, object]], int]:

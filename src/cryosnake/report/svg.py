@@ -13,6 +13,7 @@ _CSS = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"}
 
 #: Colours that are legible on light and on dark, and apart for colour-blind eyes.
 ACCEPTED, REJECTED = "#3f8fd2", "#e07b39"
+OTHER = "#b9bdc6"
 REASON_COLOURS = {
     "input": "#8a8f98",
     "dose": "#c678b4",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cryosnake.curation import FLAG_COLUMNS
+from cryosnake.tables import star_text
 
 NUMBERS = (
     "rlnDefocusU",
@@ -94,3 +95,16 @@ def _hours(table: pd.DataFrame) -> pd.Series:
 def latest(table: pd.DataFrame, movies: int) -> pd.DataFrame:
     """The last `movies` rows."""
     return table.iloc[-movies:] if len(table) else table
+
+
+def left_out_files(table: pd.DataFrame, decisions: pd.DataFrame) -> pd.DataFrame:
+    """The decisions of the rule `input` about files that are not among the movies: ingest saw them
+    and did not take them in. The latest of each file."""
+    if decisions.empty:
+        return decisions
+    chosen = decisions[
+        (decisions["csnRule"] == "input")
+        & decisions["csnVerdict"].isin(["fail", "warn"])
+        & ~decisions["csnSubject"].isin(table["rlnMicrographMovieName"].map(star_text))
+    ]
+    return chosen.drop_duplicates("csnSubject", keep="last")
