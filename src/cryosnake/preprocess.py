@@ -27,70 +27,12 @@ from cryosnake.motion import MotionResult, correct_motion, write_motion_star
 from cryosnake.movies import Movie, check_frame, open_movie
 from cryosnake.session.detector import Detector
 from cryosnake.session.journal import MovieResult, Note
+from cryosnake.session.row import EMPTY_ROW
 from cryosnake.tables import star_text
 
 log = logging.getLogger("cryosnake")
 
 THUMBNAIL_PX = 512
-
-#: The columns of every row, in order, and what stands there where nothing was measured.
-EMPTY_ROW: dict = {
-    "rlnMicrographName": "-",
-    "rlnMicrographMovieName": "-",
-    "rlnMicrographMetadata": "-",
-    "rlnMicrographOriginalPixelSize": math.nan,
-    "rlnMicrographPixelSize": math.nan,
-    "rlnVoltage": math.nan,
-    "rlnSphericalAberration": math.nan,
-    "rlnAmplitudeContrast": math.nan,
-    "rlnAccumMotionTotal": math.nan,
-    "rlnAccumMotionEarly": math.nan,
-    "rlnAccumMotionLate": math.nan,
-    "rlnDefocusU": math.nan,
-    "rlnDefocusV": math.nan,
-    "rlnDefocusAngle": math.nan,
-    "rlnPhaseShift": math.nan,
-    "rlnCtfMaxResolution": math.nan,
-    "rlnCtfFigureOfMerit": math.nan,
-    "csnBatch": "-",
-    "csnMovieSize_bytes": 0,
-    "csnMovieMtime_s": math.nan,
-    "csnAttempt": 1,
-    "csnArrival_s": math.nan,
-    "csnAcquisitionTime": "-",
-    "csnGridSquare": "-",
-    "csnFoilHole": "-",
-    "csnStageX_um": math.nan,
-    "csnStageY_um": math.nan,
-    "csnStageTilt_deg": math.nan,
-    "csnBeamShiftX": math.nan,
-    "csnBeamShiftY": math.nan,
-    "csnDosePerFrame_e_per_angst2": math.nan,
-    "csnFrames": 0,
-    "csnDriftMax_angst": math.nan,
-    "csnDriftPath_angst": math.nan,
-    "csnLocalMotionRms_angst": math.nan,
-    "csnDefocusMean_angst": math.nan,
-    "csnAstigmatism_ratio": math.nan,
-    "csnIceRingScore": math.nan,
-    "csnTilt_deg": math.nan,
-    "csnTiltAxis_deg": math.nan,
-    "csnSpectrumCorrelationMean": math.nan,
-    "csnSpectrumCorrelationStd": math.nan,
-    "csnStripeRatio": math.nan,
-    "csnGainPatternStrength": math.nan,
-    "csnDose_counts_per_angst2": math.nan,
-    "csnDoseReference_counts_per_angst2": math.nan,
-    "csnMicrographClass": "-",
-    "csnMicrographClassConfidence": math.nan,
-    **dict.fromkeys(FLAG_COLUMNS.values(), -1),
-    "csnAccepted": 0,
-    "csnReason": "-",
-    "csnExplanation": "-",
-    "csnMotion_s": math.nan,
-    "csnCtf_s": math.nan,
-    "csnCuration_s": math.nan,
-}
 
 
 def open_configured(path: Path, config: AcquisitionConfig, *, threads: int = 2) -> Movie:

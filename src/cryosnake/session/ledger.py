@@ -138,7 +138,7 @@ class Ledger:
         return self._failed
 
     def look(self) -> Look:
-        """Search the movie folder once; the state of a file is asked of new and failed ones only."""
+        """Search the movie folder once; only new and failed movies are asked for their state."""
         listing = list_movies(self.session, self.config)
         failed = self.failed_on_input()
         found = Look([], [], [])
