@@ -79,7 +79,7 @@ def classify_micrograph(
     ----------
     image : (H, W), at least 205 px on each side; the sum, preferably without dose weights. The
         result does not depend on the scale or the offset of its grey values.
-    pixel_size_angst : of the image. Above 1.57 A crystalline ice cannot be seen: the result says
+    pixel_size_angst : of the image. Above 1.70 A crystalline ice cannot be seen: the result says
         so, and the confidence in `good` is lower.
 
     Examples

@@ -30,9 +30,14 @@ def real_features(small: np.ndarray, pixel_size_angst: float) -> dict[str, float
     areas = _two_areas(small, pixel_size_angst)
     smooth = ndimage.gaussian_filter(small, _SMOOTHING_ANGST / pixel_size_angst)
     flat = smooth - _background(smooth, pixel_size_angst)
-    dark = _marked_regions(-flat, pixel_size_angst)
-    bright = _marked_regions(flat, pixel_size_angst)
+    valleys, peaks = _usual_peak(-flat, pixel_size_angst), _usual_peak(flat, pixel_size_angst)
+    # lumps or gaps must not hide behind their own many peaks: noise has as many on the other side
+    dark = _marked_regions(-flat, pixel_size_angst, min(valleys, 2.0 * peaks))
+    dark = dark.without_border_regions()
+    bright = _marked_regions(flat, pixel_size_angst, min(peaks, 2.0 * valleys))
     lumps = dark.area_fraction[~dark.is_line]
+    if _alike(lumps):
+        lumps = lumps[:0]
     lines = dark.span_fraction[dark.is_line]
     gaps = bright.area_fraction[~bright.is_line]
     return {
@@ -46,9 +51,22 @@ def real_features(small: np.ndarray, pixel_size_angst: float) -> dict[str, float
     } | areas
 
 
+def _alike(areas: np.ndarray) -> bool:
+    """Whether regions have one common size, as well separated large particles do and contamination
+    does not: five or more, with a relative spread of the area below 0.35."""
+    return len(areas) >= 5 and float(areas.std()) < 0.35 * float(areas.mean())
+
+
 def robust_spread(values: np.ndarray) -> float:
     """Standard deviation of the bulk of the values, from the median absolute deviation."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def quiet_spread(values: np.ndarray) -> float:
+    """Like `robust_spread`, from the side of the median with fewer outliers."""
+    deviations = values - np.median(values)
+    sides = deviations[deviations > 0], -deviations[deviations < 0]
+    return 1.4826 * min((float(np.median(side)) for side in sides if len(side)), default=0.0)
 
 
 def _background(smooth: np.ndarray, pixel_size_angst: float) -> np.ndarray:
@@ -70,26 +88,42 @@ class _Regions:
     area_fraction: np.ndarray
     span_fraction: np.ndarray
     is_line: np.ndarray
+    rim_fraction: np.ndarray
     highest: float
 
+    def without_border_regions(self) -> "_Regions":
+        """Leave out what holds more than 15 % of the border of the view: a film, not a lump."""
+        keep = self.rim_fraction <= 0.15
+        return _Regions(
+            self.area_fraction[keep],
+            self.span_fraction[keep],
+            self.is_line[keep],
+            self.rim_fraction[keep],
+            self.highest,
+        )
 
-def _marked_regions(height: np.ndarray, pixel_size_angst: float) -> _Regions:
-    """Regions where a map rises far over its own fluctuations and over its usual peaks.
 
-    A region counts when its peak exceeds 5 robust standard deviations and 2.5 times the median
-    height of all local maxima (so that particles, which are many and alike, do not count), and
-    when it is wider than 200 A at half its height. It is a line when it is long and thin (the
-    edge of a film), a lump otherwise.
-    """
-    spread = max(robust_spread(height), 1e-12)
+def _usual_peak(height: np.ndarray, pixel_size_angst: float) -> float:
+    """Median height of the local maxima of a map."""
     reach = max(1, int(60.0 / pixel_size_angst))
     is_peak = (ndimage.maximum_filter(height, 2 * reach + 1) == height) & (height > 0)
-    usual = float(np.median(height[is_peak])) if is_peak.any() else spread
-    threshold = max(5.0 * spread, 2.5 * usual)
+    return float(np.median(height[is_peak])) if is_peak.any() else robust_spread(height)
+
+
+def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: float) -> _Regions:
+    """Regions where a map rises far over its own fluctuations and over its usual peaks.
+
+    A region counts when its peak exceeds 5 robust standard deviations and 2.5 times the usual
+    peak (so that particles, which are many and alike, do not count), and when it is wider than
+    200 A at half its height. It is a line when its greatest width is under a quarter of its
+    length, a lump otherwise.
+    """
+    usual = max(usual_peak, 1e-12)
+    threshold = max(5.0 * quiet_spread(height), 2.5 * usual)
     labels, count = ndimage.label(height > 0.5 * threshold)
     index = np.arange(1, count + 1)
     peaks = ndimage.maximum(height, labels, index) if count else np.array([])
-    areas, spans, lines = [], [], []
+    areas, spans, lines, rims = [], [], [], []
     side = min(height.shape)
     for i, box in zip(index, ndimage.find_objects(labels), strict=True):
         if peaks[i - 1] < threshold:
@@ -101,10 +135,31 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float) -> _Regions:
         span = float(np.hypot(*inside.shape))
         areas.append(area / height.size)
         spans.append(min(span / side, 1.5))
-        lines.append(area / span < 0.2 * span)  # mean width under a fifth of the length
+        width = 2.0 * float(ndimage.distance_transform_edt(np.pad(inside, 1)).max())
+        lines.append(width < 0.25 * span)
+        rims.append(_rim_fraction(labels == i, box))
     return _Regions(
-        np.array(areas), np.array(spans), np.array(lines, bool), float(height.max() / usual)
+        np.array(areas),
+        np.array(spans),
+        np.array(lines, bool),
+        np.array(rims),
+        float(height.max() / usual),
     )
+
+
+def _rim_fraction(region: np.ndarray, box: tuple[slice, slice]) -> float:
+    """Part of the border of the view that a region holds."""
+    rows, columns = region.shape
+    held = 0
+    if box[0].start == 0:
+        held += region[0].sum()
+    if box[0].stop == rows:
+        held += region[-1].sum()
+    if box[1].start == 0:
+        held += region[:, 0].sum()
+    if box[1].stop == columns:
+        held += region[:, -1].sum()
+    return float(held) / (2 * (rows + columns))
 
 
 def _two_areas(small: np.ndarray, pixel_size_angst: float) -> dict[str, float]:

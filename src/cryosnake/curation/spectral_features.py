@@ -10,9 +10,10 @@ from cryosnake.fourier import frequencies
 #: Reflections of hexagonal and cubic ice lie between these spacings (3.90, 3.67 and 3.44 A).
 ICE_BAND_ANGST = (3.95, 3.40)
 #: The strongest of them, common to both forms, and the band in which its ring is looked for.
-ICE_RING_ANGST = (3.80, 3.55)
-#: Quiet spacings on both sides of the ring, which give the baseline.
-ICE_BASELINE_ANGST = ((4.30, 4.02), (3.32, 3.15))
+ICE_RING_ANGST = (3.73, 3.61)
+#: Between it and its neighbours: the baseline. So close by, the broad peak that amorphous ice has
+#: at the same place rises over the baseline by a few per cent only.
+ICE_BASELINE_ANGST = ((3.83, 3.75), (3.59, 3.51))
 _TILE_PX = 512
 
 
@@ -128,48 +129,45 @@ def _thon_visibility(spectra: TileSpectra, nyquist_angst: float) -> float:
 def ice_features(spectra: TileSpectra, pixel_size_angst: float) -> dict[str, float]:
     """The ring of crystalline ice near 3.7 A, and its spots; NaN where pixels are too coarse.
 
-    Needs the Nyquist frequency beyond 3.15 A, that is pixels below 1.57 A.
+    Needs the Nyquist frequency beyond 3.40 A, that is pixels below 1.70 A.
     """
     names = ("ice_ring_excess", "ice_ring_z", "ice_spot_ratio", "ice_spot_tiles")
-    if 2.0 * pixel_size_angst > ICE_BASELINE_ANGST[1][1]:
+    if 2.0 * pixel_size_angst > ICE_BAND_ANGST[1]:
         return dict.fromkeys(names, math.nan)
-    radial = _radial_log_profile(spectra)
-    k, profile, scatter = radial
-    base = torch.zeros_like(k, dtype=torch.bool)
-    for low, high in ICE_BASELINE_ANGST:
-        base |= (k >= 1 / low) & (k <= 1 / high)
-    ring = (k >= 1 / ICE_RING_ANGST[0]) & (k <= 1 / ICE_RING_ANGST[1])
-    slope, offset = _line(k[base], profile[base])
-    excess = profile[ring] - (slope * k[ring] + offset)
-    noise = torch.sqrt(((profile[base] - slope * k[base] - offset) ** 2).mean() + scatter**2)
-    # spots: power over the local average is exponentially distributed in noise
     band = _band(spectra, *ICE_BAND_ANGST)
-    baseline = torch.exp(slope * spectra.k[band].double() + offset).to(spectra.tiles.dtype)
-    ratio = spectra.tiles[:, band] / baseline
-    ratio = ratio / ratio.median() * math.log(2.0)  # the median of exp(1) is ln 2
+    step = float(spectra.k[0, 1])
+    bins = torch.round(spectra.k[band] / step).long()
+    first = int(bins.min())
+    bins = bins - first
+    count = torch.bincount(bins).double()
+    mean = torch.bincount(bins, weights=spectra.mean[band].double()) / count.clamp_min(1)
+    k = (torch.arange(len(count), device=count.device) + first).double() * step
+    base, ring = torch.zeros_like(k, dtype=torch.bool), _near(k, *ICE_RING_ANGST, step)
+    for low, high in ICE_BASELINE_ANGST:
+        base |= _near(k, low, high, step)
+    slope, offset = _line(k[base], torch.log(mean[base]))
+    excess = (torch.log(mean[ring]) - (slope * k[ring] + offset)).max()
+    # the tiles overlap by half: about half of them count as independent looks
+    looks = max(1.0, 0.5 * len(spectra.tiles))
+    noise = math.sqrt(1.0 / (float(count[ring].mean()) * looks))
+    # spots: in noise, power over its local average is exponentially distributed
+    ratio = spectra.tiles[:, band] / mean.to(spectra.tiles.dtype)[bins]
+    ratio = ratio / ratio.median() * math.log(2.0)  # the median of that distribution is ln 2
     expected = math.log(ratio.numel())
     highest = ratio.amax(dim=1)
     return {
-        "ice_ring_excess": float(torch.expm1(excess.max())),
-        "ice_ring_z": float(excess.max() / noise),
+        "ice_ring_excess": float(torch.expm1(excess)),
+        "ice_ring_z": float(excess) / noise,
         "ice_spot_ratio": float(highest.max()) / expected,
         "ice_spot_tiles": float((highest > 1.5 * expected).double().mean()),
     }
 
 
-def _radial_log_profile(spectra: TileSpectra) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Frequencies, log of the mean power of each ring, and the scatter of the rings near 3.7 A."""
-    band = _band(spectra, 4.5, 3.0)
-    step = float(spectra.k[0, 1])
-    bins = torch.round(spectra.k[band] / step).long()
-    first = int(bins.min())
-    count = torch.bincount(bins - first).double()
-    mean = torch.bincount(bins - first, weights=spectra.mean[band].double()) / count
-    k = (torch.arange(len(count), device=count.device) + first).double() * step
-    # the tiles overlap by half: about half of them count as independent looks
-    looks = max(1.0, 0.5 * len(spectra.tiles))
-    scatter = float(1.0 / torch.sqrt(count.median() * looks))
-    return k, torch.log(mean + 1e-30), scatter
+def _near(k: torch.Tensor, low_angst: float, high_angst: float, step: float) -> torch.Tensor:
+    """Bins between two resolutions, or the one nearest to their middle where none is."""
+    middle = 0.5 * (1.0 / low_angst + 1.0 / high_angst)
+    inside = (k >= 1.0 / low_angst) & (k <= 1.0 / high_angst)
+    return inside if bool(inside.any()) else (k - middle).abs() <= 0.5 * step
 
 
 def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:

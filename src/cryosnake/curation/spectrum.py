@@ -20,7 +20,9 @@ RESOLUTION_HIGH_ANGST = 4.0
 RESOLUTION_LOW_ANGST = 40.0
 #: Width of the low-pass on the spectra: features finer than one over this length are averaged,
 #: as in periodograms of tiles of about this size.
-LOWPASS_ANGST = 100.0
+LOWPASS_ANGST = 70.0
+#: Where less than this part of a spectrum's variance is signal, no more correlation is made of it.
+RELIABILITY_MIN = 0.25
 _SIDE_MIN_PX = 128
 
 
@@ -32,6 +34,11 @@ def quadrant_spectrum_correlations(
     Each quadrant is normalised to mean 0 and standard deviation 1; its power spectrum is cropped
     at 4 A, low-passed (Gaussian), and its logarithm correlated (Pearson, between 40 and 4 A) with
     those of the other three (six values) and with itself turned by 90 degrees (four values).
+
+    What is left of the speckle of a periodogram lowers all correlations, the more the smaller the
+    image. Its variance is known (1 / n after averaging n independent frequencies), and its effect
+    is divided out (Spearman 1904, Am J Psychol 15: correction for attenuation), so that the same
+    thresholds hold for all sizes.
 
     Parameters
     ----------
@@ -56,14 +63,37 @@ def quadrant_spectrum_correlations(
         image[-side:, :side],
         image[-side:, -side:],
     ]
-    spectra = [_log_spectrum(corner, pixel_size_angst) for corner in corners]
+    sigma_px = side * pixel_size_angst / LOWPASS_ANGST / math.sqrt(8 * math.log(2))
+    spectra = [_log_spectrum(corner, pixel_size_angst, sigma_px) for corner in corners]
     if any(spectrum is None for spectrum in spectra):
         return 0.0, 0.0
     annulus = _annulus(spectra[0].shape[0], side, pixel_size_angst, image.device)
-    pairs = [(a, b) for a, b in itertools.combinations(spectra, 2)]
-    pairs += [(spectrum, torch.rot90(spectrum)) for spectrum in spectra]
-    values = torch.stack([_correlation(a[annulus], b[annulus]) for a, b in pairs])
-    return float(values.mean()), float(values.std(correction=0))
+    noise = _speckle_variance(sigma_px)
+    reliable = [
+        max(RELIABILITY_MIN, 1.0 - noise / max(float(spectrum[annulus].var()), 1e-12))
+        for spectrum in spectra
+    ]
+    values = [
+        _correlation(spectra[a][annulus], spectra[b][annulus])
+        / math.sqrt(reliable[a] * reliable[b])
+        for a, b in itertools.combinations(range(4), 2)
+    ]
+    values += [
+        _correlation(spectrum[annulus], torch.rot90(spectrum)[annulus]) / part
+        for spectrum, part in zip(spectra, reliable, strict=True)
+    ]
+    values = np.clip(values, -1.0, 1.0)
+    return float(values.mean()), float(values.std())
+
+
+def _speckle_variance(sigma_px: float) -> float:
+    """Variance of the log of a white spectrum after the low-pass.
+
+    A Gaussian averages 4 pi sigma^2 frequencies, of which the Hann window leaves one in 3.78
+    independent; the log of the mean of n exponential variables has the variance 1/n + 1/(2 n^2).
+    """
+    n = max(1.0, 4.0 * math.pi * sigma_px**2 / 3.78)
+    return 1.0 / n + 0.5 / n**2
 
 
 def spectrum_filter(
@@ -125,7 +155,9 @@ def spectrum_filter(
     )
 
 
-def _log_spectrum(quadrant: torch.Tensor, pixel_size_angst: float) -> torch.Tensor | None:
+def _log_spectrum(
+    quadrant: torch.Tensor, pixel_size_angst: float, sigma_px: float
+) -> torch.Tensor | None:
     """Centred log power spectrum, odd-sized (frequency 0 in the middle), cropped and low-passed."""
     spread = quadrant.std()
     if not torch.isfinite(spread) or spread <= 0:
@@ -139,7 +171,6 @@ def _log_spectrum(quadrant: torch.Tensor, pixel_size_angst: float) -> torch.Tens
     power = (
         transform[centre - half : centre + half + 1, centre - half : centre + half + 1].abs() ** 2
     )
-    sigma_px = side * pixel_size_angst / LOWPASS_ANGST / math.sqrt(8 * math.log(2))
     return torch.log(_gaussian(power, sigma_px) + 1e-20)
 
 
@@ -161,6 +192,6 @@ def _annulus(size: int, side: int, pixel_size_angst: float, device) -> torch.Ten
     return (radius >= 1.0 / RESOLUTION_LOW_ANGST) & (radius <= steps.max())
 
 
-def _correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     a, b = a - a.mean(), b - b.mean()
-    return (a * b).sum() / torch.sqrt((a * a).sum() * (b * b).sum()).clamp_min(1e-20)
+    return float((a * b).sum() / torch.sqrt((a * a).sum() * (b * b).sum()).clamp_min(1e-20))
