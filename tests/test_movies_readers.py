@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import threading
+import tracemalloc
 
 import mrcfile
 import numpy as np
@@ -188,6 +189,25 @@ def test_at_most_threads_plus_one_frames_are_read_ahead(tmp_path):
         for given, _ in enumerate(movie.frames(), start=1):
             assert len(started) <= given + 2
         assert sorted(started) == list(range(12)), "each frame is read once"
+
+
+@pytest.mark.parametrize("name", ["movie.mrc", "movie.tif"])
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, name):
+    data = counts(40, (256, 512), dtype="int16")
+    path = tmp_path / name
+    if name.endswith("tif"):
+        tifffile.imwrite(path, data, photometric="minisblack", compression="zlib")
+    else:
+        write_mrc_movie(path, data)
+    frame_bytes, frames = data[0].nbytes, len(data)
+    del data
+    tracemalloc.start()
+    with open_movie(path, threads=2) as movie:
+        seen = sum(1 for _ in movie.frames())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == frames
+    assert peak < 10 * frame_bytes, "three frames ahead, each decoded and turned, and one given"
 
 
 def test_leaving_early_closes_cleanly(tmp_path):
