@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from cryosnake.acquisition import Facts, find_metadata
 from cryosnake.config.describe import Setting, settings
@@ -18,6 +18,10 @@ from cryosnake.files import write_text
 #: Facts without which a movie cannot be processed; where the config leaves them open, each movie's
 #: own metadata must give them.
 REQUIRED = ("pixel_size_angst", "voltage_kv", "cs_mm", "dose_e_per_angst2_per_frame")
+
+#: EER: these change with how frames are grouped and rendered, so a number written down now would be
+#: wrong as soon as an operator changes that.
+_OF_THE_RENDERING = ("pixel_size_angst", "dose_e_per_angst2_per_frame")
 
 _GAIN_SUFFIXES = (".mrc", ".tif", ".tiff", ".gain")
 _MOVIES_TRIED = 5  # the first movie of a session is often a failed one
@@ -97,11 +101,16 @@ def init_session(
     say(_movies_in_words(pattern, len(movies)))
 
     found, movie = _first_facts(movies, say)
+    rendered: list[str] = []
     for key in given:
         value = getattr(found, key, None) if found is not None else None
         if value is None or key in facts or key == "gain":
             continue
-        facts[key] = value
+        if movie.suffix.lower() == ".eer" and key in _OF_THE_RENDERING:
+            rendered.append(key)
+            say(f"  acquisition.{key} is left to the metadata of each movie ({value:g} here)")
+            continue
+        facts[key] = float(f"{value:.6g}")  # headers hold 32-bit floats
         sources[key] = _short(found.source.get(key, movie), pattern)
     if "gain" not in facts:
         named = found.gain if found is not None else None
@@ -109,7 +118,7 @@ def init_session(
 
     content = layered(read_template(template), {"input": {"path": pattern}, "acquisition": facts})
     config = load_config(content)
-    missing = [f"acquisition.{key}" for key in REQUIRED if key not in facts]
+    missing = [f"acquisition.{key}" for key in REQUIRED if key not in [*facts, *rendered]]
     write_text(config_path, _as_yaml(config, content, sources, missing, template))
     for key, value in facts.items():
         say(f"  acquisition.{key} = {value}   ({sources[key]})")
@@ -175,11 +184,14 @@ def _movies_in_words(pattern: str, number: int) -> str:
 def _first_facts(
     movies: list[Path], say: Callable[[str], None]
 ) -> tuple[Facts | None, Path | None]:
+    """What is known of the first movie that can be opened (its number of frames is then known)."""
     for movie in movies[:_MOVIES_TRIED]:
-        try:
-            return find_metadata(movie), movie
-        except BadInputError as error:
-            say(f"  not read: {error}")
+        found = find_metadata(movie)
+        for problem in found.problems:
+            say(f"  {problem}")
+        if found.frames is not None:
+            return found, movie
+        say(f"  {movie} cannot be read as a movie: passed over")
     return None, None
 
 
@@ -194,9 +206,14 @@ def _find_gain(
     """Take the gain reference that the metadata names, else the only candidate near the movies."""
     root = Path(pattern)
     folder = movie.parent if movie is not None else root
-    if named and (beside := folder / Path(named.replace("\\", "/")).name).is_file():
-        facts["gain"], sources["gain"] = str(beside), "named by the metadata"
-        return
+    if named:
+        beside = folder / PureWindowsPath(named).name
+        readable = beside.suffix.lower() in _GAIN_SUFFIXES
+        if beside.is_file() and readable:
+            facts["gain"], sources["gain"] = str(beside), "named by the metadata"
+            return
+        problem = "is not there" if readable else f"is not one of {', '.join(_GAIN_SUFFIXES)}"
+        say(f"  the metadata names the gain reference {beside.name}, which {problem}")
     # From the first movie's folder up to the input folder, and not beyond: a gain reference
     # that lies higher may belong to another session.
     places = {folder, *(parent for parent in folder.parents if parent.is_relative_to(root))}
@@ -214,8 +231,6 @@ def _find_gain(
     elif candidates:
         names = ", ".join(str(path) for path in candidates)
         say(f"  acquisition.gain left open, because there are {len(candidates)}: {names}")
-    elif named:
-        say(f"  acquisition.gain left open: the metadata names {named}, which is not there")
 
 
 def _short(source: object, pattern: str) -> str:
