@@ -12,7 +12,7 @@ import tifffile
 from movies_writing import patch_mrc, random_events, write_eer, write_mrc_movie
 
 from cryosnake.errors import BadInputError
-from cryosnake.movies import open_movie
+from cryosnake.movies import open_movie, read_gain
 
 SHAPE = (40, 56)
 
@@ -271,8 +271,34 @@ def test_rows_as_relion_reads_them(tmp_path, name):
     assert np.corrcoef(ours[::-1].ravel(), theirs.ravel())[0, 1] < 0.5
 
 
+def write_gain(path, gain):
+    if path.suffix == ".mrc":
+        with mrcfile.new(path) as mrc:
+            mrc.set_data(gain)
+    else:
+        with tifffile.TiffWriter(path) as writer:
+            writer.write(gain, photometric="minisblack")
+    return path
+
+
 @pytest.mark.relion
-def test_eer_rows_and_counts_as_relion_renders_them(tmp_path):
+@pytest.mark.parametrize("name", ["movie.tif", "movie.mrc"])
+@pytest.mark.parametrize("gain_name", ["gain.tif", "gain.mrc"])
+def test_gain_as_relion_applies_it(tmp_path, name, gain_name):
+    data = asymmetric_movie()
+    if name.endswith("tif"):
+        tifffile.imwrite(tmp_path / name, data, photometric="minisblack")
+    else:
+        write_mrc_movie(tmp_path / name, data, 1.0)
+    stored = np.ones(data.shape[1:], np.float32)
+    stored[30:90, 100:300] = 1.5
+    gain = read_gain(write_gain(tmp_path / gain_name, stored))
+    ours = read(tmp_path / name)[1].sum(axis=0) * gain
+    theirs = relion_sum(tmp_path, name, "--gainref", gain_name)
+    assert np.abs(ours - theirs).mean() < 0.03 * ours.mean(), "RELION also aligned the frames"
+
+
+def eer_with_a_mark(path):
     rng = np.random.default_rng(5)
     shape = (4096, 4096)  # RELION reads no other
     rows, columns = np.mgrid[300:500:3, 700:760:2].reshape(2, -1)
@@ -282,13 +308,22 @@ def test_eer_rows_and_counts_as_relion_renders_them(tmp_path):
         events = random_events(rng, 4000, shape)
         events = events[~((events[:, 0] // 300 == 1) & (events[:, 1] // 100 == 7))]
         raw.append(np.concatenate([events, mark]))
-    path = write_eer(tmp_path / "movie.eer", raw, shape)
-    ours = read(path, eer_fractions=3)[1].sum(axis=0, dtype=np.float32)
-    theirs = relion_sum(tmp_path, "movie.eer", "--eer_grouping", "3")
-    assert theirs.sum() == pytest.approx(ours.sum(), rel=1e-3)
+    return write_eer(path, raw, shape)
 
-    def cells(image):
-        return image.reshape(64, 64, 64, 64).sum(axis=(1, 3)).ravel()
 
+def cells(image):
+    return image.reshape(64, 64, 64, 64).sum(axis=(1, 3), dtype=np.float64).ravel()
+
+
+@pytest.mark.relion
+@pytest.mark.parametrize("gain_name", ["falcon.gain", "gain.mrc"])
+def test_eer_events_rows_and_gain_as_in_relion(tmp_path, gain_name):
+    path = eer_with_a_mark(tmp_path / "movie.eer")
+    stored = np.ones((4096, 4096), np.float32)
+    stored[:1000, :2000] = 4
+    gain = read_gain(write_gain(tmp_path / gain_name, stored), movie_format="eer")
+    ours = read(path, eer_fractions=3)[1].sum(axis=0, dtype=np.float32) * gain
+    theirs = relion_sum(tmp_path, "movie.eer", "--eer_grouping", "3", "--gainref", gain_name)
     assert np.corrcoef(cells(ours), cells(theirs))[0, 1] > 0.99
     assert abs(np.corrcoef(cells(ours[::-1]), cells(theirs))[0, 1]) < 0.1
+    assert theirs.sum() == pytest.approx(ours.sum(), rel=0.01)
