@@ -1,7 +1,6 @@
 """Settings of the acquisition simulator: what is on the grid, what the microscope does, what goes
 wrong, and how the movies are written."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -200,11 +199,6 @@ class SimulationConfig(Options):
     def shape(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.height_px, self.width_px
-
-
-def structure_path(structure: str) -> Path | None:
-    """The file of a species that is not built in, else None."""
-    return None if structure in BUILT_IN else Path(structure)
 
 
 BUILT_IN = ("proteasome", "half_proteasome", "double_proteasome", "nanodisc")

@@ -1,14 +1,16 @@
 """Writing EER: the electron events of a counting camera, run-length encoded.
 
 Thermo Fisher's EER documentation 3.0, and Guo et al. 2020 (IUCrJ 7, 860): a BigTIFF with one
-directory a camera frame, written here byte by byte because no package encodes EER. The events of a frame, in the order of the pixels, are a stream of bits,
-least significant first: the number of pixels skipped since the last event (7 bits), then the
-quarter of the pixel in y and x (2 bits each). 127 means that 127 pixels are skipped and no event
-follows. A pixel has one event in a frame at most.
+directory a camera frame, written here byte by byte because no package encodes EER. The events of a
+frame, in the order of the pixels, are a stream of bits, least significant first: the number of
+pixels skipped since the last event (7 bits), then the quarter of the pixel in y and x (2 bits
+each). 127 means that 127 pixels are skipped and no event follows. A pixel has one event in a frame
+at most.
 """
 
 import struct
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,7 @@ def split_into_events(
     when = rng.integers(0, camera_frames, len(electrons), dtype=np.int32)
     order = np.argsort(when, kind="stable")
     edges = np.searchsorted(when[order], np.arange(camera_frames + 1))
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         pixels = np.unique(electrons[order[start:end]])
         yield pixels, rng.integers(0, 16, len(pixels), dtype=np.uint8)
 

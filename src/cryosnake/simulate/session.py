@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from cryosnake.simulate.truth import write_truth
 from cryosnake.simulate.writers import write_gain, write_movie
 
 TABLE = "movies.csv"
+END = "END"
 _CHUNKS = 8  # pieces that a movie grows by
 _SHARE_OF_PACE = 0.4  # of the time between two movies, during which it grows
 
@@ -70,6 +72,7 @@ def simulate(
         raise BadInputError(truth_dir, "the truth lies among the movies", "a folder elsewhere")
     first = _first_index(config, out_dir, truth_dir, append)
     out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / END).unlink(missing_ok=True)  # the acquisition goes on
     staging = truth_dir / "staging"
     staging.mkdir(parents=True, exist_ok=True)
     write_text(truth_dir / "simulation.json", config.model_dump_json(indent=1) + "\n")
@@ -104,7 +107,7 @@ def simulate(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if config.end_marker:
-        write_text(out_dir / "END", "")
+        write_text(out_dir / END, "")
     return paths
 
 
@@ -198,7 +201,7 @@ def _appear(staged: Path, final: Path, config: SimulationConfig) -> None:
         size = staged.stat().st_size
         pause_s = config.pace_s * _SHARE_OF_PACE / _CHUNKS
         edges = np.linspace(0, size, _CHUNKS + 1).astype(int)
-        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        for begin, end in pairwise(edges):
             _append_bytes(staged, final, int(begin), int(end))
             time.sleep(pause_s)
     staged.unlink()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cryosnake.fourier import frequencies
-from cryosnake.simulate.ice import amorphous_carbon_density, crystallites, white_spectrum
+from cryosnake.simulate.ice import amorphous_carbon_density, white_spectrum
 from cryosnake.simulate.projection import Projector, euler_angles, euler_matrix
 
 _CHUNK = 64  # particles projected at once
@@ -270,16 +270,3 @@ def crack_mask(
         half_px = rng.uniform(30, 100) / pixel_size_angst
         gap = torch.maximum(gap, torch.sigmoid((half_px - across.abs()) / (6.0 / pixel_size_angst)))
     return gap
-
-
-__all__ = [
-    "Film",
-    "Particles",
-    "add_particles",
-    "carbon_film",
-    "contamination",
-    "crack_mask",
-    "crystallites",
-    "place_particles",
-    "smooth_noise",
-]
