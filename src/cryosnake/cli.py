@@ -5,10 +5,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import typer.core
+import typer.main
 
 from cryosnake.errors import CryosnakeError
 
+
+class _Commands(typer.core.TyperGroup):
+    """`simulate` is imported when it is called: it needs PyTorch, the others start at once."""
+
+    def list_commands(self, ctx) -> list[str]:
+        return [*super().list_commands(ctx), "simulate"]
+
+    def get_command(self, ctx, name: str):
+        if name != "simulate":
+            return super().get_command(ctx, name)
+        from cryosnake.simulate.command import simulate_command
+
+        alone = typer.Typer(add_completion=False)
+        alone.command("simulate")(simulate_command)
+        return typer.main.get_command(alone)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

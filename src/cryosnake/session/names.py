@@ -48,9 +48,10 @@ class UniqueNames:
 
 
 def star_can_hold(path: str) -> bool:
-    """Whether a path can stand in a STAR value (no quotes, no hash, no control, valid UTF-8)."""
+    """Whether a path can stand in a STAR value: valid UTF-8 without quotes, hashes, control
+    characters, or white space other than single blanks inside."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
         return False
-    return not re.search("[\"'#\x00-\x1f\x7f\x85\u2028\u2029]", path) and path == path.strip()
+    return not re.search("[\"'#\x00-\x1f\x7f]|[^\\S ]| {2}|^ | $", path)

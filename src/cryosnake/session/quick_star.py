@@ -5,16 +5,14 @@ batches its time limit. This one knows that the file was written by `tables.writ
 line, tabs between values, double quotes only around values with blanks.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cryosnake.columns import STRING_COLUMNS
 from cryosnake.errors import BadInputError
-
-_VALUE = re.compile(r'"([^"]*)"|(\S+)')
 
 
 def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
@@ -25,7 +23,7 @@ def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
     BadInputError : missing, no such loop, or a row of the wrong length (a damaged file).
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(path, f"cannot be read ({error})", "a STAR table") from error
     try:
@@ -42,11 +40,9 @@ def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
         if line.startswith("_"):
             labels.append(line.split()[0][1:])
             continue
-        values = (
-            [quoted or plain for quoted, plain in _VALUE.findall(line)]
-            if '"' in line
-            else line.split()
-        )
+        values = line.split("\t")
+        if '"' in line:
+            values = [value.strip('"') for value in values]
         if len(values) != len(labels):
             raise BadInputError(
                 path, f"a row of data_{block} has {len(values)} values", f"{len(labels)}"
@@ -88,7 +84,11 @@ def read_tables(paths: Iterable[Path], block: str) -> pd.DataFrame:
 
 
 def _numbers(values: pd.Series) -> pd.Series:
+    texts = ["nan" if text is None or text != text else text for text in values.tolist()]
     try:
-        return pd.to_numeric(values)
+        numbers = np.array(texts, dtype=float)
     except ValueError:
         return values.fillna("-")
+    if all(text.lstrip("-").isdigit() for text in texts):
+        numbers = numbers.astype(np.int64)
+    return pd.Series(numbers, index=values.index, name=values.name)
