@@ -66,6 +66,7 @@ def test_empty_folder_can_start(session):
         "acquisition.dose_e_per_angst2_per_frame",
     ]
     assert session.config.input.path == str(session.movies)
+    assert session.config.report.title == "session"
     assert "pixel_size_angst: null  # MISSING." in session.text
     assert session.said[0].startswith("no movies yet in")
     for name in made.missing:
@@ -87,7 +88,7 @@ def test_facts_of_mdoc_and_gain_need_no_asking(session):
     assert made.sources["voltage_kv"] == "a.mrc.mdoc"
     assert made.sources["gain"] == "named by the metadata"
     assert session.said[0].startswith("1 movie in")
-    assert any("voltage_kv = 300.0   (a.mrc.mdoc)" in line for line in session.said)
+    assert any("voltage_kv = 300   (a.mrc.mdoc)" in line for line in session.said)
 
 
 def test_what_is_given_wins(session):

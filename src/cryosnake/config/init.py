@@ -116,12 +116,20 @@ def init_session(
         named = found.gain if found is not None else None
         _find_gain(named, movie, pattern, facts, sources, say)
 
-    content = layered(read_template(template), {"input": {"path": pattern}, "acquisition": facts})
+    content = layered(
+        read_template(template),
+        {
+            "input": {"path": pattern},
+            "acquisition": facts,
+            "report": {"title": session_dir.resolve().name or Config().report.title},
+        },
+    )
     config = load_config(content)
     missing = [f"acquisition.{key}" for key in REQUIRED if key not in [*facts, *rendered]]
     write_text(config_path, _as_yaml(config, content, sources, missing, template))
     for key, value in facts.items():
-        say(f"  acquisition.{key} = {value}   ({sources[key]})")
+        shown = f"{value:g}" if isinstance(value, float) else value
+        say(f"  acquisition.{key} = {shown}   ({sources[key]})")
     for name in missing:
         setting = next(s for s in settings() if s.name == name)
         say(f"  {name} is missing: {setting.help} ({setting.allowed.removesuffix(', or null')})")
