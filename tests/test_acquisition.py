@@ -316,6 +316,16 @@ def test_where_serialem_puts_its_mdoc(tmp_path, name):
     assert facts.alternatives == ()
 
 
+@pytest.mark.parametrize(("spacing", "expected"), [(1.8, 0.9), (0.45, 0.9), (0.9, 0.9), (1.1, 1.1)])
+def test_an_mdoc_about_the_binned_image(tmp_path, spacing, expected):
+    """Super-resolution frames of a binned image: the header of the frames knows better."""
+    movie = write_movie(tmp_path / "movie.mrc", pixel_size_angst=0.9)
+    (tmp_path / "movie.mrc.mdoc").write_text(f"[FrameSet = 0]\nPixelSpacing = {spacing}\n")
+    facts = find_metadata(movie)
+    assert facts.pixel_size_angst == pytest.approx(expected)
+    assert bool(facts.alternatives) == (spacing == 1.1)
+
+
 def test_nothing_but_the_movie(tmp_path):
     facts = find_metadata(write_movie(tmp_path / "GridSquare_5" / "FoilHole_6_a.tif"))
     assert (facts.grid_square, facts.foil_hole, facts.frames) == ("5", "6", 4)
@@ -418,7 +428,7 @@ def test_the_configuration_wins_and_contradictions_are_told():
 
 
 def test_one_percent_is_no_contradiction():
-    config = AcquisitionConfig(pixel_size_angst=0.806, cs_mm=2.7, gain="copy/gain.mrc")
+    config = AcquisitionConfig(pixel_size_angst=0.806, cs_mm=2.7, gain="converted/gain.tif")
     assert merge(config, FOUND)[1] == []
 
 

@@ -169,9 +169,10 @@ def merge(config: AcquisitionConfig, found: Facts) -> tuple[Facts, list[Contradi
 
 
 def differ(first: float | str, second: float | str) -> bool:
-    """Whether two values of a fact contradict each other: numbers beyond 1 %, files by name."""
+    """Whether two values of a fact contradict each other: numbers beyond 1 %, files by their name
+    without its ending (a gain reference may have been converted)."""
     if isinstance(first, str) or isinstance(second, str):
-        return _name(str(first)) != _name(str(second))
+        return _stem(str(first)) != _stem(str(second))
     return abs(first - second) > TOLERANCE * max(abs(first), abs(second))
 
 
@@ -179,5 +180,5 @@ def _because(problems: tuple[str, ...]) -> str:
     return f" ({'; '.join(problems)})" if problems else ""
 
 
-def _name(path: str) -> str:
-    return PureWindowsPath(path).name if "\\" in path else PurePath(path).name
+def _stem(path: str) -> str:
+    return PureWindowsPath(path).stem if "\\" in path else PurePath(path).stem

@@ -163,7 +163,15 @@ def _fei_header(path: Path) -> Facts:
 
 def _fitted(facts: Facts, info: MovieInfo, problems: list[str]) -> Facts:
     """Facts brought to the sampling of the movie: pixel size by the field of view (the same for
-    image and movie), dose by the number of frames."""
+    image and movie), dose by the number of frames.
+
+    An mdoc does not tell the size of its image. Where its pixel size is half or twice that of the
+    movie's own header, it is of the binned (or unbinned) image, and the header's is taken.
+    """
+    if facts.pixel_size_angst is not None and not facts.image_width_px and info.pixel_size_angst:
+        ratio = facts.pixel_size_angst / info.pixel_size_angst
+        if any(abs(ratio / factor - 1) < 0.01 for factor in (0.5, 2.0)):
+            facts = replace(facts, pixel_size_angst=None)
     if facts.pixel_size_angst is not None and facts.image_width_px and facts.image_height_px:
         image = max(facts.image_width_px, facts.image_height_px)
         ratio = image / max(info.shape)

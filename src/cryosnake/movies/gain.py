@@ -81,9 +81,14 @@ def orient_gain(gain: np.ndarray, name: str) -> np.ndarray:
     `rotate_90` is `numpy.rot90(gain, 1)`, `transpose` swaps rows and columns, `anti_transpose`
     swaps them over the other diagonal.
     """
+    return np.ascontiguousarray(turned_view(gain, name))
+
+
+def turned_view(image: np.ndarray, name: str) -> np.ndarray:
+    """As `orient_gain`, without a copy."""
     if name not in _TURNS:
         raise ValueError(f"gain orientation {name!r} is not one of {GAIN_ORIENTATIONS}")
-    return np.ascontiguousarray(_TURNS[name](gain))
+    return _TURNS[name](image)
 
 
 def candidate_orientations(gain_shape: tuple[int, int], shape: tuple[int, int]) -> tuple[str, ...]:

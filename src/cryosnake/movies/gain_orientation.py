@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 from scipy.special import ndtr
 
-from cryosnake.movies.gain import candidate_orientations, orient_gain
+from cryosnake.movies.gain import candidate_orientations, turned_view
 
 ALREADY_CORRECTED = "already_corrected"
 UNSURE = "unsure"
@@ -63,7 +63,7 @@ def find_gain_orientation(mean_frame: np.ndarray, gain: np.ndarray) -> GainFit:
     inverse = np.divide(1.0, gain, out=np.ones(gain.shape, np.float32), where=good)
     pattern = _local_deviation(inverse, good)
     frame = _local_deviation(mean_frame.astype(np.float32), np.ones(mean_frame.shape, bool))
-    patterns = [orient_gain(pattern, name) for name in names]
+    patterns = [turned_view(pattern, name) for name in names]  # views: frames can be 8K
     best, slopes, confidence = _winner(frame, patterns)
     scores = {name: float(slope) for name, slope in zip(names, slopes, strict=True)}
     if confidence > 0 and SLOPE_RANGE[0] <= slopes[best] <= SLOPE_RANGE[1]:
