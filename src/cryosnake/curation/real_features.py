@@ -113,22 +113,18 @@ def _usual_peak(height: np.ndarray, pixel_size_angst: float) -> float:
 def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: float) -> _Regions:
     """Regions where a map rises far over its own fluctuations and over its usual peaks.
 
-    A region counts when its peak exceeds 5 robust standard deviations and 2.5 times the usual
-    peak (so that particles, which are many and alike, do not count), and when it is wider than
-    200 A at half its height. It is a line when its greatest width is under a quarter of its
+    A region counts where it exceeds 5 robust standard deviations and 2.5 times the usual peak (so
+    that particles, which are many and alike, do not count), and when it is as large as a disc of
+    200 A in diameter. It is a line when its greatest width is under a quarter of its
     length, a lump otherwise.
     """
     usual = max(usual_peak, 1e-12)
     threshold = max(5.0 * quiet_spread(height), 2.5 * usual)
-    labels, count = ndimage.label(height > 0.5 * threshold)
-    index = np.arange(1, count + 1)
-    peaks = ndimage.maximum(height, labels, index) if count else np.array([])
+    labels, _ = ndimage.label(height > threshold)
     areas, spans, lines, rims = [], [], [], []
     side = min(height.shape)
-    for i, box in zip(index, ndimage.find_objects(labels), strict=True):
-        if peaks[i - 1] < threshold:
-            continue
-        inside = (labels[box] == i) & (height[box] > 0.5 * min(peaks[i - 1], 2 * threshold))
+    for i, box in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[box] == i
         area = float(inside.sum())
         if area * pixel_size_angst**2 < np.pi / 4 * _LUMP_DIAMETER_MIN_ANGST**2:
             continue
