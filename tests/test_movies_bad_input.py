@@ -112,6 +112,19 @@ def test_rotten_bytes(whole, name, data):
     assert error is None or error.path == path
 
 
+@pytest.mark.parametrize("compression", ["lzw", "zlib"])
+def test_a_hole_of_zeros_in_the_middle(tmp_path, compression):
+    """What an interrupted copy leaves: the right size, blocks that never arrived."""
+    data = np.random.default_rng(0).poisson(1.0, (3, 256, 256)).astype(np.uint8)
+    path = write_tiff(tmp_path / "m.tif", data, compression=compression)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"frame \d of 3 cannot be read"):
+        read_all(path)
+
+
 @pytest.mark.parametrize("suffix", [".mrc", ".tif", ".eer"])
 class TestNotAMovie:
     def error(self, path) -> BadInputError:
