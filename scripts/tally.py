@@ -12,4 +12,5 @@ with job_log(snakemake.log) as log:
     covered = int(snakemake.wildcards.batches)
     result = write_tally(Path.cwd(), config, covered, snakemake.params.before)
     log.info("%(accepted)d of %(movies)d movies accepted", result)
-    refresh_all(Path.cwd(), config)
+    if snakemake.params.refresh:
+        refresh_all(Path.cwd(), config)

@@ -110,3 +110,7 @@ def run(
     if code == 0:
         typer.echo(f"report: {(session / 'results/report.html').resolve()}")
     raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

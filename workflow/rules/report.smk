@@ -1,11 +1,6 @@
 # What people read.
 
 
-def session_report(wildcards):
-    """The report, once this run takes in no more and there is something to show."""
-    return ["results/report.html"] if session_tables(wildcards) else []
-
-
 rule report:
     input:
         micrographs="results/micrographs.star",

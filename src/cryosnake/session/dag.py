@@ -28,12 +28,14 @@ class SessionDag:
     ----------
     session : the session's folder.
     main : this is the process that plans the run, not one that runs a single job of it.
+
+    `pid` is that of this process: what waits for it can tell when it is gone.
     """
 
     def __init__(self, session: Path, config: Config, *, main: bool):
         self.session = Path(session)
         self.config = config
-        self.main = main
+        self.pid = os.getpid()
         self._first_tick: int | None = None
         self._reached: dict[str, list[str]] = {}
         if main:
@@ -103,6 +105,13 @@ class SessionDag:
         """Batches covered by the full tally before this one, 0 for the first."""
         every = self.config.milestones.tally_every_batches
         return (covered - 1) // every * every
+
+    def goes_on_after(self, covered: int) -> bool:
+        """Whether more is to come after the first `covered` batches, as far as can be told now.
+
+        The tally of the last batches need not refresh tables and report: their rules come next.
+        """
+        return self.config.ingest.mode == "watch" or covered < len(self.batches())
 
     def subset_batches(self, milestone: str, ask: Callable[[int], None]) -> list[str] | None:
         """The batches of a milestone's subset; None where no tally so far reaches it.
