@@ -23,6 +23,7 @@ from cryosnake.simulate.specimen import (
     contamination,
     crack_mask,
     place_particles,
+    smooth_noise,
 )
 
 
@@ -142,6 +143,8 @@ def _fields(
         through *= lumps
         phase -= 0.3 * torch.log(lumps)
         allowed &= lumps > 0.8
+    if state.texture:
+        through *= 1.0 + state.texture * smooth_noise(padded, 60.0 / px, generator)
     if state.crystals:
         phase += ice.crystallites(
             rng,

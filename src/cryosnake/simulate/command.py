@@ -115,7 +115,7 @@ def simulate_command(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Acquire a simulated session: movies, metadata and gain reference, with the truth elsewhere."""
+    """Acquire a simulated session: movies, metadata, gain reference, and the truth elsewhere."""
     settings = build_config(
         config,
         scenario,

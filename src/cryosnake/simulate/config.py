@@ -202,3 +202,12 @@ class SimulationConfig(Options):
 
 
 BUILT_IN = ("proteasome", "half_proteasome", "double_proteasome", "nanodisc")
+
+
+def settings_table() -> str:
+    """The settings as a table in Markdown, for docs/simulator.md."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, entry in SimulationConfig.model_fields.items():
+        default = "one species `proteasome`" if name == "species" else f"`{entry.default}`"
+        lines.append(f"| `{name}` | {default} | {entry.description} |")
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ class Conditions:
     ring : strength of crystalline rings, as a multiple of the shot noise of the summed movie,
         before CTF and envelope (which leave about a twentieth of it at 3.7 A).
     crystals : number of crystalline domains; crystal_amplitude_rad : phase of their fringes.
+    texture : relative spread of the transmission over 120 A (crystals of unequal thickness).
     blobs : contaminating lumps, dark; aggregated : particles in clumps.
     file_fault : none, truncated or half_written.
     """
@@ -31,6 +32,7 @@ class Conditions:
     ring: float = 0.0
     crystals: int = 0
     crystal_amplitude_rad: float = 0.0
+    texture: float = 0.0
     blobs: int = 0
     film: bool = False
     crack: bool = False
@@ -87,6 +89,7 @@ def conditions(
                 ring=rng.uniform(80.0, 250.0),
                 crystals=int(rng.integers(15, 40)),
                 crystal_amplitude_rad=rng.uniform(0.1, 0.2),
+                texture=rng.uniform(0.03, 0.08),
             )
         case "contamination":
             changes.update(blobs=int(rng.integers(3, 8)))

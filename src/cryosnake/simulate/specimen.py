@@ -238,7 +238,7 @@ def contamination(
     x = torch.arange(width)[None, :]
     for _ in range(number):
         radius_px = rng.uniform(75, 300) / pixel_size_angst
-        cy, cx = rng.uniform(0, height), rng.uniform(0, width)
+        cy, cx = rng.uniform(0.1, 0.9) * height, rng.uniform(0.1, 0.9) * width
         stretch, turn = rng.uniform(0.6, 1.0), rng.uniform(0, np.pi)
         a = (y - cy) * np.cos(turn) + (x - cx) * np.sin(turn)
         b = (-(y - cy) * np.sin(turn) + (x - cx) * np.cos(turn)) / stretch
