@@ -21,6 +21,7 @@ from cryosnake.decisions import Decision, as_table
 from cryosnake.report import figures, gallery, render, summary, write_report
 from cryosnake.report.status import percent, session_status, wilson_interval
 from cryosnake.report.table import left_out_files, prepared
+from cryosnake.tables import read_table, write_star
 
 WRITTEN = datetime(2026, 3, 2, 3, 0, tzinfo=UTC)
 CONFIG = Config()
@@ -141,9 +142,13 @@ def test_ctf_rejections_name_what_failed(columns, cause, advice):
 
 def test_one_unreadable_file_is_told_and_a_few_other_rejections_are_not():
     assert status_of(rejected_by(good_movies(100), [98, 99], "ctf")).level == "good"
-    status = status_of(rejected_by(good_movies(100), [99], "input"))
+    status = status_of(
+        rejected_by(good_movies(100), [99], "input", csnExplanation="the file is empty")
+    )
     assert status.level == "watch"
-    assert status.findings[0].what == "Input filter: 1 of the latest 50 movies rejected."
+    assert status.findings[0].what == (
+        "Input filter: 1 of the latest 50 movies rejected; the latest: the file is empty."
+    )
 
 
 def test_dose_is_told_although_it_does_not_reject():
@@ -324,6 +329,22 @@ def test_many_points_are_drawn_into_a_picture():
 def test_same_input_same_page():
     table, decisions = fabricated_tables(40)
     assert page(table, decisions) == page(table, decisions)
+
+
+def test_tables_read_back_from_star_give_the_same_page(tmp_path):
+    table, decisions = fabricated_tables(40)
+    table["csnGridSquare"] = "0049"
+    write_star(tmp_path / "m.star", {"micrographs": table})
+    write_star(tmp_path / "d.star", {"decisions": decisions})
+    again = page(
+        read_table(tmp_path / "m.star", "micrographs"), read_table(tmp_path / "d.star", "decisions")
+    )
+    # STAR keeps six decimals: curves may differ in the last digit of a coordinate
+    without_figures = [
+        re.sub(r"<figure.*?</figure>", "", h, flags=re.DOTALL)
+        for h in (again, page(table, decisions))
+    ]
+    assert without_figures[0] == without_figures[1]
 
 
 def test_pictures_are_inlined_and_broken_ones_are_no_obstacle(tmp_path):

@@ -28,12 +28,16 @@ _MOST_BINS = 80
 
 @dataclass(frozen=True)
 class Metric:
-    """A column to plot: its title, factor from the column's unit, and thresholds in that unit."""
+    """A column to plot: its title, factor from the column's unit, and thresholds in that unit.
+
+    Values further than `reach` interquartile ranges from the middle half do not stretch the axis.
+    """
 
     column: str
     title: str
     factor: float = 1.0
     thresholds: tuple[float, ...] = ()
+    reach: float = 8.0
 
 
 def _metrics(config: Config) -> dict[str, Metric]:
@@ -41,7 +45,7 @@ def _metrics(config: Config) -> dict[str, Metric]:
     return {
         m.column: m
         for m in (
-            Metric("csnDose_counts_per_angst2", "Dose (counts/Å²)"),
+            Metric("csnDose_counts_per_angst2", "Dose (counts/Å²)", reach=50.0),
             Metric("csnDriftPath_angst", "Drift path (Å)", 1.0, (c.drift_path_angst,)),
             Metric("csnDriftMax_angst", "Largest drift step (Å)", 1.0, (c.drift_max_angst,)),
             Metric(
@@ -77,14 +81,14 @@ def _axis(table: pd.DataFrame) -> tuple[np.ndarray, str]:
     return table["number"].to_numpy(float), "movie"
 
 
-def _limits(values: np.ndarray, thresholds: tuple[float, ...] = ()) -> tuple[float, float]:
+def _limits(values: np.ndarray, metric: Metric) -> tuple[float, float]:
     """Limits that a few outliers cannot blow up; a threshold near the data is kept in view."""
     low, first, third, high = np.percentile(values, [0.5, 25, 75, 99.5])
-    reach = 8 * (third - first)
+    reach = metric.reach * (third - first)
     if reach > 0:
         low, high = max(low, first - reach), min(high, third + reach)
     spread = max(high - low, 0.1 * abs(high), 1e-3)
-    for threshold in thresholds:
+    for threshold in metric.thresholds:
         if low - 0.6 * spread < threshold < high + 0.6 * spread:
             low, high = min(low, threshold), max(high, threshold)
     middle, half = (low + high) / 2, 0.58 * max(high - low, spread)
@@ -165,15 +169,15 @@ def series_figure(table: pd.DataFrame, config: Config) -> str:
             if not known.any():
                 no_data(axes)
                 continue
-            axes.set_ylim(*_limits(values[known], metric.thresholds))
+            axes.set_ylim(*_limits(values[known], metric))
+            if metric.column == "csnDose_counts_per_angst2":
+                _dose_band(axes, table, along, config.curation.dose_tolerance)
             accepted = table["csnAccepted"].to_numpy() == 1
             _dots(axes, along, values, known & accepted, ACCEPTED, "o")
             _dots(axes, along, values, known & ~accepted, REJECTED, "X")
             _running_median(axes, along[known], values[known])
             for threshold in metric.thresholds:
                 threshold_line(axes, threshold)
-            if metric.column == "csnDose_counts_per_angst2":
-                _dose_band(axes, table, along, config.curation.dose_tolerance)
         panels[-1].set_xlabel(along_title)
         if np.isfinite(along).any():
             low, high = np.nanmin(along), np.nanmax(along)
@@ -223,6 +227,10 @@ def _dose_band(axes, table: pd.DataFrame, along: np.ndarray, tolerance: float) -
     known = known[:: max(1, len(known) // 600)]
     known = known[np.argsort(along[known], kind="stable")]
     if len(known) > 1:
+        low, high = axes.get_ylim()
+        middle = float(np.median(reference[known]))
+        reach = 1.2 * tolerance * middle
+        axes.set_ylim(min(low, middle - reach), max(high, middle + reach))
         axes.fill_between(
             along[known],
             reference[known] * (1 - tolerance),
@@ -259,7 +267,7 @@ def histogram_figure(table: pd.DataFrame, config: Config) -> str:
             if not known.any():
                 no_data(axes)
                 continue
-            low, high = _limits(values[known], metric.thresholds)
+            low, high = _limits(values[known], metric)
             bins = np.linspace(low, high, 29)
             clipped = np.clip(values, low, high)
             axes.hist(
@@ -292,8 +300,8 @@ def scatter_figure(table: pd.DataFrame, config: Config) -> str:
         if not known.any():
             no_data(axes)
             return as_svg(figure, "scatter", "No CTF has been fitted yet")
-        axes.set_xlim(*_limits(x[known], defocus.thresholds))
-        axes.set_ylim(*_limits(y[known], resolution.thresholds))
+        axes.set_xlim(*_limits(x[known], defocus))
+        axes.set_ylim(*_limits(y[known], resolution))
         x = np.clip(x, *axes.get_xlim())
         accepted = table["csnAccepted"].to_numpy() == 1
         _dots(axes, x, y, known & accepted, ACCEPTED, "o")

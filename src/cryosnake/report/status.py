@@ -241,6 +241,8 @@ FILTER_TITLES = {
 
 def _cause(subset: pd.DataFrame, reason: str, config: Config) -> tuple[str, str]:
     """What is behind most rejections by one filter, and what helps."""
+    if reason == "input":
+        return f"; the latest: {subset['csnExplanation'].iloc[-1]}", ADVICE[reason]
     if reason == "class":
         label = subset["csnMicrographClass"].mode().iloc[0]
         if label in CLASS_ADVICE:
