@@ -180,6 +180,7 @@ def test_movie_columns_names_the_first_filter_that_may_reject():
     row = movie_columns(verdicts, CONFIG)
     assert (row["csnAccepted"], row["csnReason"]) == (0, "drift")
     assert "largest step 20.0 A" in row["csnExplanation"]
+    assert "also fit to 9.00 A" in row["csnExplanation"]
     assert (row["csnPassDose"], row["csnPassDrift"], row["csnPassClass"]) == (0, 0, -1)
     monitored = CONFIG.model_copy(update={"reject_by": ["ctf"]})
     assert movie_columns(verdicts, monitored)["csnReason"] == "ctf"

@@ -84,14 +84,16 @@ def movie_columns(verdicts: Iterable[Verdict], config: CurationConfig) -> dict:
 
     The metrics and flags of every verdict, -1 for filters that were not asked, and
     `csnAccepted`, `csnReason`, `csnExplanation` from the first filter (in the order of `FILTERS`)
-    that fails and is allowed to reject.
+    that fails and is allowed to reject; the explanation then names what others found.
     """
     ordered = sorted(verdicts, key=lambda verdict: FILTERS.index(verdict.filter))
     row = dict.fromkeys(FLAG_COLUMNS.values(), -1)
     for verdict in ordered:
         row |= verdict.columns()
-    first = next((v for v in ordered if not v.passed and rejects(v.filter, config)), None)
-    row["csnAccepted"] = int(first is None)
-    row["csnReason"] = first.filter if first else "-"
-    row["csnExplanation"] = first.explanation() if first else "-"
+    failed = [v for v in ordered if not v.passed and rejects(v.filter, config)]
+    row["csnAccepted"] = int(not failed)
+    row["csnReason"] = failed[0].filter if failed else "-"
+    row["csnExplanation"] = failed[0].explanation() if failed else "-"
+    if len(failed) > 1:
+        row["csnExplanation"] += "; also " + "; ".join(star_text(v.value) for v in failed[1:])
     return row
