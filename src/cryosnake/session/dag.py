@@ -14,6 +14,7 @@ from cryosnake.config.model import Config
 from cryosnake.session import layout
 from cryosnake.session.ingest import read_tick
 from cryosnake.session.ledger import Ledger
+from cryosnake.session.scan import check_input
 
 
 def read_tally(session: Path, covered: int) -> dict:
@@ -38,7 +39,8 @@ class SessionDag:
         self.pid = os.getpid()
         self._first_tick: int | None = None
         self._reached: dict[str, list[str]] = {}
-        if main:
+        if main and config.input.path:
+            check_input(self.session, config)
             numbers = self._numbers(layout.TICKS, "tick_")
             waiting = config.ingest.mode == "watch" or Ledger(self.session, config).pending()
             if waiting:

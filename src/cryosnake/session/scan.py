@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryosnake.config.model import Config
+from cryosnake.errors import BadInputError
 from cryosnake.session.layout import RESULTS
 
 
@@ -29,6 +30,22 @@ def input_root(session: Path, config: Config) -> Path:
             fixed.append(part)
         path = Path(*fixed)
     return session / path
+
+
+def check_input(session: Path, config: Config) -> None:
+    """Refuse a session whose movie folder is not named or not there.
+
+    Raises
+    ------
+    BadInputError : with the key, the value and what is wanted.
+    """
+    root = input_root(session, config)
+    if not config.input.path or not root.exists():
+        raise BadInputError(
+            None,
+            f"input.path = {config.input.path or 'empty'}, and there is no such folder",
+            "a folder or glob of movies",
+        )
 
 
 def list_movies(session: Path, config: Config) -> Listing:

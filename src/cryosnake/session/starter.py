@@ -36,6 +36,7 @@ from cryosnake.session.orphans import (
     local_orphans,
 )
 from cryosnake.session.progress import Counting, Jobs, progress_line
+from cryosnake.session.scan import check_input
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Targets of `--until`, the stages that exist.
@@ -63,6 +64,7 @@ def run_session(order: Order, say: Callable[[str], None] = print) -> int:
     SessionStopError : another starter runs this session, or an earlier run's jobs still do.
     """
     config = load_config(order.session / "config.yaml")
+    check_input(order.session, config)
     profile = find_profile(order.profile)
     with session_lock(order.session, order):
         clear_leftovers(order.session, profile, say)
