@@ -115,7 +115,7 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: flo
 
     A region counts where it exceeds 5 robust standard deviations and 2.5 times the usual peak (so
     that particles, which are many and alike, do not count), and when it is as large as a disc of
-    200 A in diameter. It is a line when its greatest width is under a quarter of its
+    200 A in diameter at 0.4 of its height. It is a line when its greatest width is under a quarter of its
     length, a lump otherwise.
     """
     usual = max(usual_peak, 1e-12)
@@ -125,6 +125,8 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: flo
     side = min(height.shape)
     for i, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == i
+        # the blur of the map widens what is far above the threshold: measure near half height
+        inside &= height[box] > 0.4 * height[box][inside].max()
         area = float(inside.sum())
         if area * pixel_size_angst**2 < np.pi / 4 * _LUMP_DIAMETER_MIN_ANGST**2:
             continue
