@@ -62,7 +62,7 @@ def test_label_does_not_depend_on_grey_values_or_side():
 
 
 def test_coarse_pixels_cannot_show_ice_and_say_so():
-    coarse = micrograph(8, pixel_size_angst=2.2, particles=30)
+    coarse = micrograph(8, pixel_size_angst=2.2, particles=0)
     found = classify_micrograph(coarse, 2.2)
     assert found.label == "good"
     assert any("too coarse to see major_ice or minor_ice" in reason for reason in found.reasons)
