@@ -78,7 +78,7 @@ def _verdicts(image, pixel_size_angst, drift_angst, ctf, config, gain, shifts_px
     strength = math.nan
     if gain is not None and shifts_px is not None:
         strength, uncertainty = gain_residual(image, gain, shifts_px)
-        if uncertainty > 0.2 * config.gain_max_strength:
+        if uncertainty > config.gain_max_strength / 3.0:
             strength = math.nan  # drift has smeared the pattern beyond recognition: no verdict
     yield spectrum_filter(
         *quadrant_spectrum_correlations(image, pixel_size_angst),

@@ -13,6 +13,10 @@ from cryosnake.fourier import crop_half_plane, frequencies
 
 #: Only frequencies above this are compared: there the specimen has next to no power.
 FREQUENCY_MIN_PER_PX = 0.2
+#: Stripes lie this close to the axes: they are left to `stripe_ratio`, because those along the
+#: turned axis fit as well as before.
+AXIS_WIDTH_PER_PX = 0.01
+_SIDE_MAX_PX = 2048
 
 
 def gain_residual(
@@ -22,7 +26,7 @@ def gain_residual(
 
     A reference that fits takes its pattern out of every frame. One that is turned the wrong way,
     or was applied already, puts it in: the sum then holds mean_f gain(x - shift_f), which is made
-    here and fitted to the sum by least squares at high frequency.
+    here and fitted to the sum by least squares at high frequency, off the axes.
 
     Parameters
     ----------
@@ -42,8 +46,11 @@ def gain_residual(
     shape = tuple(image.shape)
     if any(big % small for big, small in zip(gain.shape, shape, strict=True)):
         raise ValueError(f"{tuple(gain.shape) = } is no multiple of {tuple(image.shape) = }")
+    gain, image = _central(gain, shape), _central(image, shape)
+    shape = tuple(image.shape)
     ky, kx = frequencies(shape, device=image.device)
-    wanted = torch.hypot(ky, kx) >= FREQUENCY_MIN_PER_PX
+    off_axis = (ky.abs() > AXIS_WIDTH_PER_PX) & (kx.abs() > AXIS_WIDTH_PER_PX)
+    wanted = (torch.hypot(ky, kx) >= FREQUENCY_MIN_PER_PX) & off_axis
     mean = float(image.mean())
     if mean <= 0.0:
         raise ValueError(f"the mean of the sum is {mean:g}; expected counts above 0")
@@ -55,10 +62,11 @@ def gain_residual(
     gain_terms = crop_half_plane(torch.fft.rfft2(pattern), tuple(gain.shape), shape)
     gain_terms = gain_terms * (image.numel() / gain.numel())
     sum_terms = torch.fft.rfft2(image / mean - 1.0)
-    track = torch.zeros_like(gain_terms)
-    for dy, dx in np.asarray(shifts_px, float):
-        track += torch.exp(-2j * math.pi * (ky * dy + kx * dx))
-    expected = (gain_terms * track / len(shifts_px))[wanted]
+    shifts = torch.as_tensor(np.asarray(shifts_px), dtype=torch.float32, device=image.device)
+    turn = -2.0 * math.pi
+    along_y = torch.polar(torch.ones(()).to(ky), turn * ky * shifts[None, :, 0])  # (H, F)
+    along_x = torch.polar(torch.ones(()).to(kx), turn * kx * shifts[:, 1, None])  # (F, W / 2 + 1)
+    expected = (gain_terms * (along_y @ along_x) / len(shifts))[wanted]
     found = sum_terms[wanted]
     power = (expected.abs() ** 2).sum().double()
     if power <= 0:
@@ -66,6 +74,17 @@ def gain_residual(
     strength = float((found * expected.conj()).real.sum().double() / power)
     noise = ((found - strength * expected).abs() ** 2).mean().double()
     return strength, float(torch.sqrt(0.5 * noise / power))
+
+
+def _central(image: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """The middle of an image on the grid of `shape` or a multiple of it: at most 2048 px of that
+    grid along each side, which is plenty of pixels to find a pattern in."""
+    cut = []
+    for size, small in zip(image.shape, shape, strict=True):
+        factor, kept = size // small, min(small, _SIDE_MAX_PX)
+        start = (small - kept) // 2 * factor
+        cut.append(slice(start, start + kept * factor))
+    return image[cut[0], cut[1]]
 
 
 def stripe_ratio(image: np.ndarray | torch.Tensor) -> float:
