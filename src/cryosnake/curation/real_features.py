@@ -115,8 +115,8 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: flo
 
     A region counts where it exceeds 5 robust standard deviations and 2.5 times the usual peak (so
     that particles, which are many and alike, do not count), and when it is as large as a disc of
-    200 A in diameter at 0.4 of its height. It is a line when its greatest width is under a quarter of its
-    length, a lump otherwise.
+    200 A in diameter at 0.4 of its height. It is a line when its greatest width is under a
+    quarter of its length, a lump otherwise.
     """
     usual = max(usual_peak, 1e-12)
     threshold = max(5.0 * quiet_spread(height), 2.5 * usual)

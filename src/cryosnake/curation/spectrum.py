@@ -13,6 +13,7 @@ import torch
 
 from cryosnake.config.model import CurationConfig
 from cryosnake.curation.verdict import Verdict, distance_confidence
+from cryosnake.fourier import good_size
 
 #: Spectra are compared up to this resolution (or to the Nyquist frequency, where it is coarser).
 RESOLUTION_HIGH_ANGST = 4.0
@@ -51,7 +52,7 @@ def quadrant_spectrum_correlations(
     (mean, standard deviation) of the ten correlations. An image without contrast gives (0, 0).
     """
     image = torch.as_tensor(image).to(torch.float32)
-    side = min(image.shape) // 2
+    side = good_size(min(image.shape) // 2)
     if side < _SIDE_MIN_PX:
         raise ValueError(
             f"{tuple(image.shape) = } is too small for four quadrants of {_SIDE_MIN_PX} px"
