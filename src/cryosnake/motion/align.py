@@ -27,10 +27,13 @@ ACCELERATION_LIMITS_ANGST = (0.1, 5.0)
 EARLY_FACTORS = (4.0, 2.0)  # the specimen decelerates most in the first steps
 VELOCITY_ANGST = 20.0
 MAX_STEP_ANGST = 3.0
-CONVERGED_PX = 0.01
-MAX_ITERATIONS = 10
+FIRST_RESOLUTION_ANGST = 8.0
+FIRST_ITERATIONS = 10
+FIRST_CONVERGED_ANGST = 0.1
+LAST_ITERATIONS = 5
+CONVERGED_ANGST = 0.03
 LOW_PASS_ITERATIONS = 2
-RING_STANDARD_ERRORS = 2.0
+RING_STANDARD_ERRORS = 1.0
 INFORMATION_KEPT = 0.995
 TERMS = 15
 
@@ -50,6 +53,18 @@ class Alignment:
     whole: np.ndarray
     coefficients: np.ndarray | None
     errors: np.ndarray
+    resolution_angst: float
+
+
+@dataclass
+class _State:
+    """What the steps change: unknowns (n, 2), standard deviations of the priors in binned pixels,
+    mean second derivatives of each patch (P, 2, 2), finest resolution with a signal."""
+
+    unknowns: np.ndarray
+    acceleration: float
+    local_rms: float
+    curvature: np.ndarray
     resolution_angst: float
 
 
@@ -91,7 +106,11 @@ class Aligner:
         self._set_band(grid.ky, grid.kx)
 
     def run(self, start_px: np.ndarray) -> Alignment:
-        """Refine whole-frame shifts (F, 2) (y, x) in binned pixels, and the local model."""
+        """Refine whole-frame shifts (F, 2) (y, x) in binned pixels, and the local model.
+
+        First on the frequencies up to 1/8 A only, where most of the path is walked, then on all
+        that carry information.
+        """
         frames, pixel = self.frames, self._grid.pixel_size_angst
         time = np.arange(frames) / max(1, frames - 1)
         local = self.patches > 1
@@ -99,36 +118,78 @@ class Aligner:
         design = np.concatenate(
             [np.repeat(np.eye(frames)[:, None], self.patches, axis=1), terms], axis=2
         )
-        unknowns = np.zeros((design.shape[2], 2))
-        unknowns[:frames] = start_px
-        acceleration = ACCELERATION_ANGST / pixel
-        curvature = np.zeros((self.patches, 2, 2))
-        resolution = math.inf
-        for iteration in range(MAX_ITERATIONS):
-            self._move(design @ unknowns)
-            total = self._spectra.sum(0)
-            weight, resolution = self._weights(total, low_pass=iteration < LOW_PASS_ITERATIONS)
-            if not math.isfinite(resolution):
-                return Alignment(
-                    np.zeros((frames, 2)), None, np.full(self.patches, math.inf), resolution
-                )
-            gradient, hessian = self._derivatives(total, weight)
-            information, curvature = _modelled(hessian)
-            fitted, covariance = _solve(
-                design, self._shifts, gradient, information, _prior(terms, acceleration, pixel)
-            )
-            acceleration = _acceleration(fitted[:frames], covariance, acceleration, pixel)
-            step = fitted - unknowns
-            largest = np.abs(design @ step).max()
-            unknowns = unknowns + step * min(1.0, MAX_STEP_ANGST / pixel / max(largest, 1e-9))
-            if iteration >= LOW_PASS_ITERATIONS and largest < CONVERGED_PX:
-                break
-            if iteration == LOW_PASS_ITERATIONS:
-                self._cut_band(weight)
-        whole = unknowns[:frames] - unknowns[0]
-        trace = np.trace(curvature, axis1=1, axis2=2) / 2
+        state = _State(
+            np.concatenate([start_px, np.zeros((terms.shape[2], 2))]),
+            ACCELERATION_ANGST / pixel,
+            LOCAL_RMS_ANGST / pixel,
+            np.zeros((self.patches, 2, 2)),
+            math.inf,
+        )
+        every = self._spectra
+        self._keep_band(pixel / FIRST_RESOLUTION_ANGST)
+        self._iterate(state, design, terms, FIRST_ITERATIONS, FIRST_CONVERGED_ANGST)
+        if math.isfinite(state.resolution_angst):
+            if self._spectra is not every:  # a coarser copy was turned, not the spectra
+                self._spectra, self._shifts = every, np.zeros_like(self._shifts)
+                self._set_band(self._grid.ky, self._grid.kx)
+            self._iterate(state, design, terms, LAST_ITERATIONS, CONVERGED_ANGST, cut=True)
+        if not math.isfinite(state.resolution_angst):
+            nothing = np.full(self.patches, math.inf)
+            return Alignment(np.zeros((frames, 2)), None, nothing, math.inf)
+        whole = state.unknowns[:frames] - state.unknowns[0]
+        trace = np.trace(state.curvature, axis1=1, axis2=2) / 2
         errors = np.where(trace > 0, 1.0 / np.sqrt(np.maximum(trace, 1e-12)), math.inf)
-        return Alignment(whole, unknowns[frames:] if local else None, errors, resolution)
+        coefficients = state.unknowns[frames:] if local else None
+        return Alignment(whole, coefficients, errors, state.resolution_angst)
+
+    def _iterate(self, state, design, terms, iterations, converged_angst, *, cut=False) -> None:
+        """Gauss-Newton steps until the largest shift changes by less than `converged_angst`."""
+        frames, pixel = self.frames, self._grid.pixel_size_angst
+        for iteration in range(iterations):
+            self._move(design @ state.unknowns)
+            total = self._spectra.sum(0)
+            weight, state.resolution_angst = self._weights(
+                total, low_pass=not cut and iteration < LOW_PASS_ITERATIONS
+            )
+            if not math.isfinite(state.resolution_angst):
+                return
+            if cut and iteration == 0 and self._cut_band(weight):
+                total = self._spectra.sum(0)
+                weight, _ = self._weights(total, low_pass=False)
+            gradient, hessian = self._derivatives(total, weight)
+            information, state.curvature = _modelled(hessian)
+            prior = _prior(terms, state.acceleration, state.local_rms, pixel)
+            fitted, covariance = _solve(design, self._shifts, gradient, information, prior)
+            state.acceleration = _acceleration(
+                fitted[:frames], covariance, state.acceleration, pixel
+            )
+            state.local_rms = _local_rms(terms, fitted[frames:], covariance, state.local_rms)
+            step = fitted - state.unknowns
+            largest = np.abs(design @ step).max() * pixel
+            state.unknowns = state.unknowns + step * min(1.0, MAX_STEP_ANGST / max(largest, 1e-9))
+            if largest < converged_angst:
+                return
+
+    def _keep_band(self, limit: float) -> bool:
+        """Drop rows and columns of frequencies beyond `limit` cycles per binned pixel, if that
+        saves a fifth or more."""
+        rows = self._ky.abs() <= limit
+        columns = self._kx <= limit
+        if rows.sum() * columns.sum() >= 0.8 * rows.numel() * columns.numel():
+            return False
+        top = int(rows.float().argmax())
+        kept = self._spectra[:, :, top : top + int(rows.sum()), : int(columns.sum())]
+        self._spectra = kept.contiguous()
+        self._set_band(self._ky[rows], self._kx[columns])
+        return True
+
+    def _cut_band(self, weight: torch.Tensor) -> bool:
+        """Drop frequencies beyond which there is nearly no information on shifts."""
+        ring = _ring_means(weight, self._ring, self._ring_size) * self._ring_size
+        information = np.cumsum(ring * self._ring_radius**2)
+        last = int(np.searchsorted(information, INFORMATION_KEPT * information[-1]))
+        limit = self._ring_radius[min(last + 1, ring.size - 1)] * self._grid.pixel_size_angst
+        return self._keep_band(limit)
 
     def _set_band(self, ky: torch.Tensor, kx: torch.Tensor) -> None:
         """Tables of the frequencies that the spectra hold."""
@@ -146,20 +207,6 @@ class Aligner:
         self._q2 = (amplitudes**2).sum(0)
         self._q4 = (amplitudes**4).sum(0)
 
-    def _cut_band(self, weight: torch.Tensor) -> None:
-        """Drop frequencies beyond which there is nearly no information on shifts."""
-        ring = _ring_means(weight, self._ring, self._ring_size) * self._ring_size
-        information = np.cumsum(ring * self._ring_radius**2)
-        last = int(np.searchsorted(information, INFORMATION_KEPT * information[-1]))
-        limit = self._ring_radius[min(last + 1, ring.size - 1)] * self._grid.pixel_size_angst
-        rows = self._ky.abs() <= limit
-        columns = self._kx <= limit
-        if rows.sum() * columns.sum() < 0.8 * rows.numel() * columns.numel():
-            top = int(rows.float().argmax())
-            kept = self._spectra[:, :, top : top + int(rows.sum()), : int(columns.sum())]
-            self._spectra = kept.contiguous()
-            self._set_band(self._ky[rows], self._kx[columns])
-
     def _move(self, shifts_px: np.ndarray) -> None:
         """Turn the spectra to new shifts (F, P, 2)."""
         change = torch.as_tensor(shifts_px - self._shifts, dtype=torch.float32)
@@ -173,7 +220,10 @@ class Aligner:
     def _weights(self, total: torch.Tensor, *, low_pass: bool) -> tuple[torch.Tensor, float]:
         """W(k) as (ny, nx) from the signal and noise found at the present shifts, and the finest
         resolution with a signal."""
-        power = sum((x.real.square() + x.imag.square()).mean(0) for x in self._spectra)
+        # |X|^2 summed over the real view: complex abs() would take a root first.
+        power = torch.zeros(total.shape[1:], device=total.device)
+        for one in self._spectra:
+            power += torch.view_as_real(one).square().mean(0).sum(-1)
         coherent = (total.real.square() + total.imag.square()).mean(0)
         power = _ring_means(power, self._ring, self._ring_size)
         coherent = _ring_means(coherent, self._ring, self._ring_size)
@@ -201,9 +251,11 @@ class Aligner:
         ky, kx = self._ky, self._kx
         powers = torch.stack([torch.ones_like(kx), kx, kx * kx], dim=1).to(total.dtype)
         sums = torch.empty(self.frames, self.patches, 5, device=total.device)
+        product = torch.empty_like(total)
         for f in range(self.frames):
             one = self._spectra[f]
-            product = (total - one).conj_physical_().mul_(one).mul_(weight)
+            torch.sub(total, one, out=product)
+            product.conj_physical_().mul_(one).mul_(weight)
             rows = product @ powers
             real, imag = rows.real, rows.imag
             sums[f, :, 0] = imag[..., 0] @ ky
@@ -248,8 +300,10 @@ def _second_differences(frames: int) -> np.ndarray:
     return operator
 
 
-def _prior(terms: np.ndarray, acceleration: float, pixel_size_angst: float) -> np.ndarray:
-    """Precision matrix of the unknowns of one axis."""
+def _prior(
+    terms: np.ndarray, acceleration: float, local_rms: float, pixel_size_angst: float
+) -> np.ndarray:
+    """Precision matrix of the unknowns of one axis; standard deviations in binned pixels."""
     frames, _, count = terms.shape
     out = np.zeros((frames + count, frames + count))
     second = _second_differences(frames)
@@ -261,11 +315,31 @@ def _prior(terms: np.ndarray, acceleration: float, pixel_size_angst: float) -> n
         + 1e-6 * np.eye(frames)  # fixes the origin, which nothing else does
     )
     if count:
-        flat = terms.reshape(-1, count)
-        rms = LOCAL_RMS_ANGST / pixel_size_angst
-        out[frames:, frames:] = count / 2 * flat.T @ flat / len(flat) / rms**2
-        out[frames:, frames:] += 1e-9 * np.eye(count)
+        out[frames:, frames:] = _local_norm(terms) * (count / local_rms**2)
     return out
+
+
+def _local_norm(terms: np.ndarray) -> np.ndarray:
+    """Matrix K for which c K c is the mean square of the local motion."""
+    flat = terms.reshape(-1, terms.shape[2])
+    return flat.T @ flat / len(flat) + 1e-9 * np.eye(terms.shape[2])
+
+
+def _local_rms(terms, coefficients, covariance, local_rms: float) -> float:
+    """Root mean square of the local motion along an axis (one step of expectation maximisation);
+    where the patches carry no information it shrinks towards 0, and the motion with it."""
+    count = terms.shape[2]
+    if count == 0:
+        return local_rms
+    norm = _local_norm(terms)
+    half = covariance.shape[0] // 2
+    square = 0.0
+    for axis in range(2):
+        stop = (axis + 1) * half
+        block = covariance[stop - count : stop, stop - count : stop]
+        c = coefficients[:, axis]
+        square += (c @ norm @ c + np.trace(norm @ block)) / 2
+    return math.sqrt(square)
 
 
 def _solve(design, shifts, gradient, information, prior) -> tuple[np.ndarray, np.ndarray]:

@@ -133,9 +133,7 @@ def _read(frames, n_frames, movie: RawMovie, grid: PatchGrid, amplitudes):
         if tuple(frame.shape) != movie.shape:
             raise BadInputError(None, f"a frame of {frame.shape} pixels", f"{movie.shape}")
         f = len(movie)
-        corrected = movie.add(frame)
-        means.append(corrected.mean())
-        torch.mul(make_spectra(corrected), table[f][index], out=spectra[f])
+        means.append(make_spectra(movie.add(frame), table[f][index], out=spectra[f]))
     if len(movie) != n_frames:
         raise BadInputError(None, f"{len(movie)} frames", f"{n_frames} frames")
     return spectra, torch.stack(means).cpu().numpy().astype(float)

@@ -4,6 +4,8 @@ import bisect
 
 import torch
 
+STRIP_ROWS = 64
+
 
 class RawMovie:
     """Raw frames in their own type, and what is needed to correct any part of them.
@@ -23,21 +25,24 @@ class RawMovie:
         self._corrector = corrector
         self._device = torch.device(device)
         self._buffer = torch.empty(self.shape, device=self._device)
-        self.gain = corrector(torch.ones(self.shape, dtype=torch.uint8)).clone()
-        row = torch.arange(self.shape[0])[:, None]
-        column = torch.arange(self.shape[1])[None, :]
-        bad = torch.zeros(self.shape, dtype=torch.bool, device=self._device)
-        for a, b, modulus in ((1, 3, 7), (2, 5, 11)):
-            pattern = ((a * row * row + b * column * column + row * column) % modulus).to(
-                torch.uint8
-            )
-            answer = corrector(pattern, out=self._buffer)
-            expected = pattern.to(self._device) * self.gain
-            bad |= (answer - expected).abs() > 1e-4 * (1.0 + expected.abs())
-        self._bad = bad.flatten().nonzero().flatten()
+        self.gain = corrector(torch.ones(self.shape, dtype=torch.uint8), out=self._buffer).clone()
+        found = [self._bad_against(_pattern(self.shape, modulus)) for modulus in (7, 11)]
+        self._bad = torch.cat(found).unique()
         self._bad_list = self._bad.tolist()
         self._raw: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
+
+    def _bad_against(self, pattern: torch.Tensor) -> torch.Tensor:
+        """Flat indices, in order, of pixels whose correction is not gain times pattern."""
+        answer = self._corrector(pattern, out=self._buffer)
+        pattern = pattern.to(self._device)
+        found = []
+        for top in range(0, self.shape[0], STRIP_ROWS):
+            strip = slice(top, top + STRIP_ROWS)
+            expected = pattern[strip] * self.gain[strip]
+            wrong = (answer[strip] - expected).abs_() > expected.abs_().add_(1.0).mul_(1e-4)
+            found.append(wrong.flatten().nonzero().flatten() + top * self.shape[1])
+        return torch.cat(found)
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -82,6 +87,13 @@ class RawMovie:
         column = flat % width - left
         here = (column >= 0) & (column < right - left)
         out[flat[here] // width - top, column[here]] = self._values[index][first:last][here]
+
+
+def _pattern(shape: tuple[int, int], modulus: int) -> torch.Tensor:
+    """Small whole numbers without the symmetry that would make a pixel its neighbours' mean."""
+    row = (torch.arange(shape[0]) ** 2 % 251).to(torch.uint8)[:, None]
+    column = (torch.arange(shape[1]) ** 3 % 241).to(torch.uint8)[None, :]
+    return (row * column).bitwise_xor_(row).remainder_(modulus)
 
 
 def _clip(start: int, stop: int, length: int) -> tuple[int, int]:

@@ -49,7 +49,7 @@ class MotionResult:
 
     Parameters
     ----------
-    dose_weighted : (H, W) float32, exposure-weighted sum; the plain sum where dose weighting is off.
+    dose_weighted : (H, W) float32, exposure-weighted sum (the plain sum where that is off).
     plain : (H, W) float32, sum without exposure weights.
     pixel_size_angst : of both.
     shifts_px : (F, 2) whole-frame shifts (y, x) in output pixels against frame 0; the correction,
@@ -117,6 +117,6 @@ class MotionResult:
 
     @property
     def _is_early(self) -> np.ndarray:
-        frames = np.arange(1, len(self.shifts_px))
+        frames = np.arange(2, len(self.shifts_px) + 1)  # the step into frame 2, counted from 1
         exposure = self.pre_exposure_e_per_angst2 + frames * self.dose_e_per_angst2_per_frame
         return exposure <= EARLY_EXPOSURE_E_PER_ANGST2

@@ -11,6 +11,7 @@ from cryosnake.fourier import good_size
 PATCH_OVERLAP = 0.12
 TYPICAL_PATCH_ANGST = 400.0
 MAX_PATCHES = 8
+STRIP_ROWS = 32
 AXIS_INDICES = 1  # Fourier rows and columns up to this index hold the detector's line patterns
 LONGEST_PERIOD_ANGST = 150.0
 
@@ -122,51 +123,62 @@ def taper(length: int, device) -> torch.Tensor:
 
 
 class SpectraMaker:
-    """Turns corrected frames into patch spectra.
+    """Turns corrected frames into patch spectra; its buffers are made once.
 
     Examples
     --------
-    >>> spectra = SpectraMaker(grid, device)(frame)     # (P, ny, nx) complex64
+    >>> mean = SpectraMaker(grid, device)(frame, factor, out=spectra[f])
     """
 
     def __init__(self, grid: PatchGrid, device):
         self.grid = grid
         height, width = grid.side_px
-        self._window = taper(height, device)[:, None] * taper(width, device)[None, :]
-        self._window_sum = self._window.sum()
+        window = taper(height, device)[:, None] * taper(width, device)[None, :]
+        self._window = window / torch.linalg.vector_norm(window)
+        self._share = window / window.sum()
+        rows, columns = grid.binned_shape
+        self._half = torch.empty(STRIP_ROWS, columns * grid.binning, device=device)
+        self._binned = torch.empty(rows, columns, device=device)
+        self._tiles = torch.empty(grid.count, height, width, device=device)
+        self._transform = torch.empty(
+            grid.count, height, width // 2 + 1, dtype=torch.complex64, device=device
+        )
 
-    def __call__(self, frame: torch.Tensor) -> torch.Tensor:
-        """Spectra of the patches of a corrected (H, W) frame, in units in which white noise of
-        variance 1 per binned pixel has power 1; the patch's mean is removed."""
+    def __call__(
+        self, frame: torch.Tensor, factor: torch.Tensor, out: torch.Tensor
+    ) -> torch.Tensor:
+        """Fill `out`, (P, ny, nx) complex, with the spectra of the patches of a corrected (H, W)
+        frame times `factor` (ny, nx), in units in which white noise of variance 1 per binned pixel
+        has power 1; the patch's mean is removed. Returns the frame's mean."""
         grid = self.grid
-        binned = _box_binned(frame, grid.binning)
         height, width = grid.side_px
-        tiles = torch.stack(
-            [
-                binned[y : y + height, x : x + width]
-                for y in grid.starts_y.tolist()
-                for x in grid.starts_x.tolist()
-            ]
-        )
-        means = (tiles * self._window).sum((1, 2), keepdim=True) / self._window_sum
-        transform = torch.fft.rfft2((tiles - means).mul_(self._window))
+        self._bin(frame)
+        places = [(y, x) for y in grid.starts_y.tolist() for x in grid.starts_x.tolist()]
+        for tile, (y, x) in zip(self._tiles, places, strict=True):
+            part = self._binned[y : y + height, x : x + width]
+            torch.sub(part, (part * self._share).sum(), out=tile)
+            tile.mul_(self._window)
+        torch.fft.rfft2(self._tiles, out=self._transform)
         rows = (grid.ky.numel() - 1) // 2
-        first, last = AXIS_INDICES + 1, AXIS_INDICES + 1 + grid.kx.numel()
-        kept = torch.cat(
-            [transform[:, height - rows :, first:last], transform[:, : rows + 1, first:last]], dim=1
-        )
-        return kept.div_(torch.linalg.vector_norm(self._window))
+        kept = self._transform[:, :, AXIS_INDICES + 1 : AXIS_INDICES + 1 + grid.kx.numel()]
+        torch.mul(kept[:, height - rows :], factor[:rows], out=out[:, :rows])
+        torch.mul(kept[:, : rows + 1], factor[rows:], out=out[:, rows:])
+        return self._binned.mean() / grid.binning**2
 
-
-def _box_binned(frame: torch.Tensor, binning: int) -> torch.Tensor:
-    """Sum over boxes of `binning`^2 pixels; rows and columns left over are dropped."""
-    if binning == 1:
-        return frame
-    height, width = (side // binning * binning for side in frame.shape)
-    rows = frame[0:height:binning, :width].clone()
-    for offset in range(1, binning):
-        rows += frame[offset:height:binning, :width]
-    boxes = rows[:, 0::binning].clone()
-    for offset in range(1, binning):
-        boxes += rows[:, offset::binning]
-    return boxes
+    def _bin(self, frame: torch.Tensor) -> None:
+        """Sum over boxes of binning^2 pixels, by strips that stay in the cache."""
+        size = self.grid.binning
+        if size == 1:
+            self._binned.copy_(frame)
+            return
+        rows, columns = self.grid.binned_shape
+        for top in range(0, rows, STRIP_ROWS):
+            count = min(STRIP_ROWS, rows - top)
+            strip = frame[top * size : (top + count) * size, : columns * size]
+            half, boxes = self._half[:count], self._binned[top : top + count]
+            torch.add(strip[0::size], strip[1::size], out=half)
+            for offset in range(2, size):
+                half += strip[offset::size]
+            torch.add(half[:, 0::size], half[:, 1::size], out=boxes)
+            for offset in range(2, size):
+                boxes += half[:, offset::size]

@@ -8,6 +8,7 @@ All frames pass through one small block of the image after the other, which stay
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -33,48 +34,93 @@ def weighted_sums(movie: RawMovie, shift_at, factors: np.ndarray) -> torch.Tenso
     """
     height, width = movie.shape
     device = movie.gain.device
-    sums = torch.zeros(factors.shape[1], height, width, device=device)
+    sums = torch.empty(factors.shape[1], height, width, device=device)
     factors = torch.as_tensor(factors.T.copy(), dtype=torch.float32, device=device)
-    for top in range(0, height, BLOCK_ROWS):
-        rows = min(BLOCK_ROWS, height - top)
-        for left in range(0, width, BLOCK_COLUMNS):
-            columns = min(BLOCK_COLUMNS, width - left)
-            middles = left + np.minimum(np.arange(0, columns, SEGMENT) + SEGMENT / 2, columns)
-            shifts = shift_at(np.full(middles.shape, top + rows / 2), middles)
-            for first in range(0, len(movie), CHUNK_FRAMES):
-                last = min(first + CHUNK_FRAMES, len(movie))
-                stack = torch.empty(last - first, rows, columns, device=device)
-                for f in range(first, last):
-                    _shifted(movie, f, top, left, shifts[f], stack[f - first])
-                block = factors[:, first:last] @ stack.view(last - first, -1)
-                sums[:, top : top + rows, left : left + columns] += block.view(-1, rows, columns)
+    blocks = [
+        (slice(top, min(top + BLOCK_ROWS, height)), slice(left, min(left + BLOCK_COLUMNS, width)))
+        for top in range(0, height, BLOCK_ROWS)
+        for left in range(0, width, BLOCK_COLUMNS)
+    ]
+
+    def fill(some) -> None:
+        scratch = _Scratch(device)
+        for rows, columns in some:
+            _fill_block(movie, shift_at, factors, rows, columns, sums[:, rows, columns], scratch)
+
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    if threads == 1:
+        fill(blocks)
+        return sums
+    # Operations on a block are too short to be shared between threads: each thread takes blocks.
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for done in [pool.submit(fill, blocks[n::threads]) for n in range(threads)]:
+                done.result()
+    finally:
+        torch.set_num_threads(threads)
     return sums
 
 
-def _taps(shift: np.ndarray, columns: int, device) -> tuple[int, torch.Tensor]:
-    """First source pixel relative to the target pixel, and weights (J, columns)."""
-    source = -shift
-    base = math.floor(source.min()) - spline.SUPPORT + 1
-    count = math.floor(source.max()) + spline.SUPPORT - base + 1
-    offsets = torch.arange(base, base + count, dtype=torch.float32)
-    distance = offsets[:, None] - torch.as_tensor(source, dtype=torch.float32)[None, :]
+def _fill_block(movie, shift_at, factors, rows: slice, columns: slice, target, scratch) -> None:
+    """One block (R, h, w) of the sums."""
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    middles = columns.start + np.minimum(np.arange(0, width, SEGMENT) + SEGMENT / 2, width)
+    shifts = shift_at(np.full(middles.shape, rows.start + height / 2), middles)
+    base_y, weights_y = _taps(shifts[..., 0], width, target.device)
+    base_x, weights_x = _taps(shifts[..., 1], width, target.device)
+    window_shape = (height + weights_y.shape[1] - 1, width + weights_x.shape[1] - 1)
+    for first in range(0, len(movie), CHUNK_FRAMES):
+        last = min(first + CHUNK_FRAMES, len(movie))
+        stack = scratch.view("stack", last - first, height, width)
+        for f in range(first, last):
+            window = scratch.view("window", *window_shape)
+            movie.window(f, rows.start + base_y[f], columns.start + base_x[f], window)
+            across = scratch.view("across", window_shape[0], width)
+            _interpolate(window, weights_y[f], weights_x[f], across, stack[f - first])
+        block = scratch.view("block", factors.shape[0], height * width)
+        torch.mm(factors[:, first:last], stack.view(last - first, -1), out=block)
+        block = block.view(-1, height, width)
+        if first == 0:
+            target.copy_(block)
+        else:
+            target.add_(block)
+
+
+class _Scratch:
+    """Buffers that are made once and grow when needed: fresh memory costs more than the sums."""
+
+    def __init__(self, device):
+        self._device = device
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def view(self, name: str, *shape: int) -> torch.Tensor:
+        size = math.prod(shape)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < size:
+            buffer = self._buffers[name] = torch.empty(size, device=self._device)
+        return buffer[:size].view(shape)
+
+
+def _taps(shifts: np.ndarray, columns: int, device) -> tuple[list[int], torch.Tensor]:
+    """First source pixel relative to the target pixel for each frame, and weights (F, J, columns),
+    for shifts (F, n) at segments along a row."""
+    source = -shifts
+    base = np.floor(source.min(axis=1)) - spline.SUPPORT + 1
+    count = int((np.floor(source.max(axis=1)) - base).max()) + spline.SUPPORT + 1
+    offsets = torch.as_tensor(base)[:, None, None] + torch.arange(count)[None, :, None]
+    distance = (offsets - torch.as_tensor(source)[:, None, :]).float()
     table = spline.weights(distance).to(device)
-    return base, table.repeat_interleave(SEGMENT, dim=1)[:, :columns]
+    return base.astype(int).tolist(), table.repeat_interleave(SEGMENT, dim=2)[:, :, :columns]
 
 
-def _shifted(movie: RawMovie, f: int, top: int, left: int, shift: np.ndarray, out) -> None:
-    """Fill `out` with a block of frame f interpolated at target position minus shift."""
+def _interpolate(window, weights_y, weights_x, across, out) -> None:
+    """Weighted sum of the shifted views of `window`, first along rows, then along columns."""
     rows, columns = out.shape
-    base_y, weights_y = _taps(shift[:, 0], columns, out.device)
-    base_x, weights_x = _taps(shift[:, 1], columns, out.device)
-    taps_y, taps_x = len(weights_y), len(weights_x)
-    window = torch.empty(rows + taps_y - 1, columns + taps_x - 1, device=out.device)
-    movie.window(f, top + base_y, left + base_x, window)
-    across = window[:, :columns] * weights_x[0]
-    for tap in range(1, taps_x):
+    torch.mul(window[:, :columns], weights_x[0], out=across)
+    for tap in range(1, len(weights_x)):
         across.addcmul_(window[:, tap : tap + columns], weights_x[tap])
     torch.mul(across[:rows], weights_y[0], out=out)
-    for tap in range(1, taps_y):
+    for tap in range(1, len(weights_y)):
         out.addcmul_(across[tap : tap + rows], weights_y[tap])
 
 
