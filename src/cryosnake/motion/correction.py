@@ -63,13 +63,13 @@ class RawMovie:
         if top >= 0 and left >= 0 and bottom <= height and right <= width:
             self._inside(index, top, left, out)
             return out
-        y0, y1 = _clip(top, bottom, height)
-        x0, x1 = _clip(left, right, width)
-        inside = torch.empty(y1 - y0, x1 - x0, device=self._device)
+        rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)
+        y0, x0 = int(rows.min()), int(columns.min())
+        inside = torch.empty(
+            int(rows.max()) + 1 - y0, int(columns.max()) + 1 - x0, device=self._device
+        )
         self._inside(index, y0, x0, inside)
-        rows = _mirrored(top, bottom, height).sub_(y0).clamp_(0, y1 - y0 - 1)
-        columns = _mirrored(left, right, width).sub_(x0).clamp_(0, x1 - x0 - 1)
-        rows, columns = rows.to(self._device), columns.to(self._device)
+        rows, columns = (rows - y0).to(self._device), (columns - x0).to(self._device)
         out.copy_(inside.index_select(0, rows).index_select(1, columns))
         return out
 
@@ -94,11 +94,6 @@ def _pattern(shape: tuple[int, int], modulus: int) -> torch.Tensor:
     row = (torch.arange(shape[0]) ** 2 % 251).to(torch.uint8)[:, None]
     column = (torch.arange(shape[1]) ** 3 % 241).to(torch.uint8)[None, :]
     return (row * column).bitwise_xor_(row).remainder_(modulus)
-
-
-def _clip(start: int, stop: int, length: int) -> tuple[int, int]:
-    start = min(max(start, 0), length - 1)
-    return start, max(start + 1, min(stop, length))
 
 
 def _mirrored(start: int, stop: int, length: int) -> torch.Tensor:

@@ -51,7 +51,7 @@ class MotionResult:
     ----------
     dose_weighted : (H, W) float32, exposure-weighted sum (the plain sum where that is off).
     plain : (H, W) float32, sum without exposure weights.
-    pixel_size_angst : of both.
+    pixel_size_angst : of both (grey values stay those of a stored pixel when binned).
     shifts_px : (F, 2) whole-frame shifts (y, x) in output pixels against frame 0; the correction,
         which is minus the displacement of the specimen.
     local : local motion, or None for whole-frame alignment.
