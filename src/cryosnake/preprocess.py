@@ -1,6 +1,7 @@
 """One movie, from the file to a judged micrograph: ties the rooms of stage 1 together."""
 
 import dataclasses
+import errno
 import logging
 import math
 import time
@@ -77,6 +78,7 @@ def preprocess_movie(
     """
     row = EMPTY_ROW | {key: entry[key] for key in entry if key in EMPTY_ROW}
     subject = star_text(entry["rlnMicrographMovieName"])
+    foreseen = True
     try:
         return _processed(row, subject, config, Path(session), detector, device)
     except BadInputError as error:
@@ -87,6 +89,7 @@ def preprocess_movie(
             raise
         log.exception("%s failed", entry["rlnMicrographMovieName"])
         problem = f"{type(error).__name__}: {error}"
+        foreseen = False
         found, expected = problem, "a movie that can be processed; the batch's log has the trace"
     log.warning("%s rejected: %s", entry["rlnMicrographMovieName"], problem)
     row = row | {
@@ -98,7 +101,7 @@ def preprocess_movie(
     decision = Decision(
         subject=subject, rule="input", verdict="fail", value=found, threshold=expected or "-"
     )
-    return MovieResult(row, [decision])
+    return MovieResult(row, [decision], foreseen=foreseen)
 
 
 def _told_by(error: BadInputError) -> tuple[str, str]:
@@ -108,8 +111,6 @@ def _told_by(error: BadInputError) -> tuple[str, str]:
 
 def disk_is_full(error: BaseException) -> bool:
     """Whether a full disk or an exceeded quota is what lies behind an error."""
-    import errno
-
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -180,7 +181,7 @@ def _processed(
         decisions.append(
             Decision(subject, "motion", "fail", motion.problem, "an alignment that can be trusted")
         )
-    files = _write(row, motion, ctf.fit, config, session)
+    files = _write(row, motion, ctf.fit, movie.info.shape, config, session)
     return MovieResult(row, decisions, notes, files)
 
 
@@ -278,7 +279,6 @@ class _LazyCtf:
             return {}
         fit = self.fit
         mean = 0.5 * (fit.defocus_u_angst + fit.defocus_v_angst)
-        tilt, axis = fit.tilt_deg, fit.tilt_axis_deg
         return {
             "rlnDefocusU": fit.defocus_u_angst,
             "rlnDefocusV": fit.defocus_v_angst,
@@ -289,13 +289,18 @@ class _LazyCtf:
             "csnDefocusMean_angst": mean,
             "csnAstigmatism_ratio": abs(fit.defocus_u_angst - fit.defocus_v_angst) / mean,
             "csnIceRingScore": fit.ice_ring_score,
-            "csnTilt_deg": math.nan if tilt is None else tilt,
-            "csnTiltAxis_deg": math.nan if axis is None else axis,
+            "csnTilt_deg": fit.tilt_deg,
+            "csnTiltAxis_deg": fit.tilt_axis_deg,
         }
 
 
 def _write(
-    row: dict, motion: MotionResult, fit: CtfFit | None, config: Config, session: Path
+    row: dict,
+    motion: MotionResult,
+    fit: CtfFit | None,
+    frame_shape: tuple[int, int],
+    config: Config,
+    session: Path,
 ) -> list[str]:
     """Write the movie's files; their paths relative to the session are returned."""
     stem = row["rlnMicrographName"].removesuffix(".mrc")
@@ -307,7 +312,15 @@ def _write(
     if config.motion.save_plain_sum:
         files["plain"] = f"{stem}_noDW.mrc"
         write_mrc(session / files["plain"], motion.plain.astype(kind), motion.pixel_size_angst)
-    write_motion_star(session / files["motion"], motion, row["rlnMicrographMovieName"])
+    write_motion_star(
+        session / files["motion"],
+        motion,
+        row["rlnMicrographMovieName"],
+        frame_shape=frame_shape,
+        frame_pixel_size_angst=row["rlnMicrographOriginalPixelSize"],
+        voltage_kv=row["rlnVoltage"],
+        gain_name=config.acquisition.gain,
+    )
     write_png(session / files["picture"], thumbnail(motion.dose_weighted))
     if fit is not None:
         files["ctf"] = f"{stem}_ctf.png"

@@ -31,7 +31,11 @@ def subset_of(milestone):
 
 def subset_tables(wildcards):
     """The tables of the batches of a subset; that they are touched later changes nothing."""
-    return ancient(session.subset_tables(wildcards.milestone, ask_tally))
+    tables = session.subset_tables(wildcards.milestone, ask_tally)
+    if not tables:
+        next_tick(wildcards)  # more may come
+        raise WorkflowError(f"milestone {wildcards.milestone} is not reached by this session")
+    return ancient(tables)
 
 
 def tally_input(wildcards):

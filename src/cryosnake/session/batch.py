@@ -70,7 +70,7 @@ def _processed(
     for number, entry in enumerate(entries):
         fingerprint = movie_fingerprint(entry, settings)
         result = finished.get(fingerprint)
-        if result is None or not all((session / f).exists() for f in result.files):
+        if result is None or not _is_valid(session, result):
             result = preprocess_movie(
                 entry, config, session=session, detector=detector, device=device
             )
@@ -87,6 +87,11 @@ def _processed(
             )
         results.append(result)
     return results
+
+
+def _is_valid(session: Path, result: MovieResult) -> bool:
+    """Whether a journalled result still stands: no surprise, and its files are there."""
+    return result.foreseen and all((session / f).exists() for f in result.files)
 
 
 def _first_movies(session: Path) -> list[str]:

@@ -27,13 +27,15 @@ class Note:
 class MovieResult:
     """A finished movie: its row, what was decided, and the files that belong to it.
 
-    `files` are relative to the session's folder.
+    `files` are relative to the session's folder. `foreseen` is False where an error came as a
+    surprise: such a result is never taken from the journal, the movie is tried again.
     """
 
     row: dict
     decisions: list[Decision] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    foreseen: bool = True
 
 
 class Journal:
@@ -59,6 +61,7 @@ class Journal:
                 [Decision(**d) for d in record["decisions"]],
                 [Note(**n) for n in record["notes"]],
                 record["files"],
+                record["foreseen"],
             )
         return results
 

@@ -9,6 +9,7 @@ from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
 from cryosnake.session import layout
 from cryosnake.session.dag import read_tally
+from cryosnake.session.names import star_can_hold
 from cryosnake.session.quick_star import read_columns
 from cryosnake.session.scan import list_movies
 
@@ -51,7 +52,8 @@ class Counting:
             self._read.add(batch)
             for movie, accepted in rows:
                 self._accepted[movie] = accepted == "1"
-        seen = set(list_movies(self.session, self.config).movies)
+        movies = list_movies(self.session, self.config).movies
+        seen = {movie for movie in movies if star_can_hold(movie)}
         return Progress(
             seen=len(seen | set(self._accepted)),
             processed=len(self._accepted),
