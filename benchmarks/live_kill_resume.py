@@ -101,7 +101,8 @@ def main() -> None:
         write_movies(movies, range(arguments.movies))
         milestones = {"size_micrographs": 20, "training_micrographs": arguments.movies // 2}
         for session in (straight, interrupted):
-            write_config(session, movies, milestones=milestones)
+            # everything is accepted, so that the thresholds are reached
+            write_config(session, movies, milestones=milestones, curation={"reject_by": []})
         started = time.perf_counter()
         run(straight)
         straight_s = time.perf_counter() - started

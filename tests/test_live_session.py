@@ -76,7 +76,7 @@ def bad_session(tmp_path_factory) -> tuple[Path, Path, dict[str, str]]:
     movies, session = folder / "movies", folder / "session"
     write_movies(movies, range(3))
     with mrcfile.new(folder / "gain.mrc") as mrc:
-        mrc.set_data(np.random.default_rng(1).normal(1, 0.05, (256, 256)).astype(np.float32))
+        mrc.set_data(np.ones((256, 256), np.float32))
     bad = write_bad_movies(movies)
     for name in ("again/movie_0000.tif", "with space.tif", "ünïcode.tif", "it's.tif"):
         (movies / name).parent.mkdir(exist_ok=True)
@@ -110,14 +110,14 @@ def test_every_bad_movie_has_its_reason_in_table_decisions_and_report(bad_sessio
     table = read_table(session / layout.MICROGRAPHS, "micrographs")
     table = table.set_index("rlnMicrographMovieName")
     decisions = read_table(session / layout.DECISIONS, "decisions")
-    report = (session / layout.REPORT).read_text()
+    report = (session / layout.REPORT).read_text().replace("<wbr>", "")
     for name, reason in bad.items():
         row = table.loc[str(movies / name)]
         assert (row["csnAccepted"], row["csnReason"], row["csnPassInput"]) == (0, "input", 0)
         assert reason in row["csnExplanation"], row["csnExplanation"]
         about = decisions[decisions["csnSubject"] == str(movies / name)]
         assert about[["csnRule", "csnVerdict"]].values.tolist() == [["input", "fail"]]
-        assert Path(name).stem in report
+        assert name in report
     left_out = decisions[decisions["csnSubject"].str.endswith("it`s.tif")]
     assert left_out["csnVerdict"].tolist() == ["fail"]
     good = table.drop(index=[str(movies / name) for name in bad])
@@ -193,17 +193,23 @@ def test_nothing_is_left_to_do_and_a_dry_run_closes_no_batch(bad_session):
 
 
 def test_killed_and_resumed_is_as_if_nothing_had_happened(tmp_path):
-    write_movies(tmp_path / "movies", range(12))
+    write_movies(tmp_path / "movies", range(8))
     for name in ("straight", "killed"):
         write_config(
-            tmp_path / name, tmp_path / "movies", ingest={"batch_movies": 4}, milestones={}
+            tmp_path / name,
+            tmp_path / "movies",
+            ingest={"batch_movies": 4},
+            milestones={"training_micrographs": 6},
+            curation={"reject_by": []},
         )
     run(tmp_path / "straight")
     kills = killed_run(tmp_path / "killed", kills=2, seed=3, between_s=(3, 9))
     assert len(kills) == 2
     result = compare(tmp_path / "straight", tmp_path / "killed")
     assert result["tables_identical"]
-    assert (result["movies"], result["lost"], result["processed_twice"]) == (12, 0, 0)
+    assert (result["movies"], result["lost"], result["processed_twice"]) == (8, 0, 0)
+    assert result["subsets"] == 1
+    assert result["subset_rows_identical"]
 
 
 def test_new_movies_are_processed_while_a_long_job_runs(tmp_path):

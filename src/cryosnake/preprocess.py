@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cryosnake.acquisition import Facts, check_frame_count, find_metadata, merge
+from cryosnake.acquisition import Contradiction, Facts, check_frame_count, find_metadata, merge
 from cryosnake.config.model import AcquisitionConfig, Config
 from cryosnake.ctf_fit import CtfFit, draw_ctf, fit_ctf
 from cryosnake.curation import (
@@ -133,7 +133,7 @@ def _processed(
         facts, contradictions = merge(acquisition, found)
         check_frame_count(found, movie.info)
         notes = [
-            Note("acquisition", "warn", str(c), "the configuration and the files agree")
+            Note("acquisition", "warn", _in_words(c), "the configuration and the files agree")
             for c in contradictions
         ]
         notes += [
@@ -183,6 +183,20 @@ def _processed(
         )
     files = _write(row, motion, ctf.fit, movie.info.shape, config, session)
     return MovieResult(row, decisions, notes, files)
+
+
+def _in_words(contradiction: Contradiction) -> str:
+    """A contradiction without the file's name and beyond three digits, so that those of many
+    movies are one."""
+
+    def shown(value) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    kind = Path(contradiction.source).suffix.lstrip(".").lower() or contradiction.source
+    return (
+        f"{contradiction.name}: {shown(contradiction.chosen)} is used, "
+        f"the {kind} file says {shown(contradiction.other)}"
+    )
 
 
 def _checked(movie: Movie) -> Iterator[np.ndarray]:

@@ -34,7 +34,9 @@ def subset_tables(wildcards):
     tables = session.subset_tables(wildcards.milestone, ask_tally)
     if not tables:
         next_tick(wildcards)  # more may come
-        raise WorkflowError(f"milestone {wildcards.milestone} is not reached by this session")
+        raise WorkflowError(
+            f"milestone {wildcards.milestone} is not reached by this session"
+        )
     return ancient(tables)
 
 
