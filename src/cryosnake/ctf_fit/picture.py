@@ -1,0 +1,111 @@
+"""The picture of a CTF fit: half data, half model, with the radial curve below."""
+
+import io
+import math
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cryosnake.ctf import wavelength_angst
+from cryosnake.ctf_fit.fit import CtfFit
+
+
+def model_rings(fit: CtfFit, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """CTF^2 (T, T) on the grid of the centred spectrum, and the frequencies in 1/angstrom."""
+    step_y, step_x = fit.spectrum_pixel_per_angst
+    ky = (np.arange(shape[0]) - shape[0] // 2)[:, None] * step_y
+    kx = (np.arange(shape[1]) - shape[1] // 2)[None, :] * step_x
+    squared = ky**2 + kx**2
+    theta = np.arctan2(ky, kx)
+    wavelength = wavelength_angst(fit.optics.voltage_kv)
+    u, v = fit.defocus_u_angst, fit.defocus_v_angst
+    turned = np.cos(2.0 * (theta - math.radians(fit.defocus_angle_deg)))
+    defocus = 0.5 * (u + v + (u - v) * turned)
+    chi = (
+        math.pi
+        * wavelength
+        * squared
+        * (defocus - 0.5 * wavelength**2 * squared * fit.optics.cs_mm * 1e7)
+    )
+    chi = chi + math.radians(fit.phase_shift_deg) + math.asin(fit.optics.amplitude_contrast)
+    return np.sin(chi) ** 2, np.sqrt(squared)
+
+
+def flat_rings(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
+    """The spectrum (T, T) without its rotational background, in units of its local scatter,
+    and the frequencies in 1/angstrom."""
+    _, k = model_rings(fit, fit.spectrum.shape)
+    step = fit.spectrum_pixel_per_angst[0]
+    ring = (k / step).astype(int)
+    count = np.bincount(ring.ravel())
+    mean = np.bincount(ring.ravel(), fit.spectrum.ravel()) / np.maximum(count, 1)
+    width = max(9, len(mean) // 12)
+    padded = np.pad(mean, width, mode="edge")
+    taper = np.hanning(2 * width + 1)
+    smooth = np.convolve(padded, taper / taper.sum(), mode="valid")
+    rest = fit.spectrum - smooth[ring]
+    spread = np.sqrt(np.bincount(ring.ravel(), (rest**2).ravel()) / np.maximum(count, 1))
+    padded = np.pad(spread, width, mode="edge")
+    spread = np.convolve(padded, taper / taper.sum(), mode="valid")
+    return rest / np.maximum(spread[ring], 1e-6), k
+
+
+def draw_ctf(fit: CtfFit, *, side_px: int = 512) -> np.ndarray:
+    """The picture as (H, W, 3) uint8, row 0 at the bottom (`images.write_png` shows it upright).
+
+    Above, the spectrum with the model in its left half; the circle is the fit resolution.
+    Below, the radial curve of data and model with their correlation and the fit resolution.
+    """
+    rings, k = flat_rings(fit)
+    model, _ = model_rings(fit, rings.shape)
+    end = float(fit.frequency_per_angst[-1])
+    shown = np.clip(0.5 + rings / 5.0, 0.0, 1.0)
+    half = rings.shape[1] // 2
+    fitted = k <= 1.0 / fit.resolution_high_angst
+    shown[:, :half] = np.where(fitted, model, 0.5)[:, :half]
+    shown = np.where((k > end) | (k < 1.0 / fit.resolution_low_angst), 0.5, shown)
+    step_y, step_x = fit.spectrum_pixel_per_angst
+    extent_x, extent_y = half * step_x, (rings.shape[0] // 2) * step_y
+    figure = Figure(figsize=(side_px / 100, 1.55 * side_px / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.3548, 1.0, 0.6452))
+    axes.imshow(
+        shown,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        origin="lower",
+        extent=(-extent_x, extent_x, -extent_y, extent_y),
+    )
+    mark = 1.0 / fit.max_resolution_angst
+    angle = np.linspace(0, 2 * np.pi, 361)
+    axes.plot(mark * np.cos(angle), mark * np.sin(angle), color="#e05a00", lw=0.9, ls="--")
+    axes.set_axis_off()
+    name = {"color": "white", "fontsize": 8, "transform": axes.transAxes}
+    box = {"facecolor": "black", "alpha": 0.6, "pad": 1.5, "lw": 0}
+    axes.text(0.01, 0.98, "model", va="top", bbox=box, **name)
+    axes.text(0.99, 0.98, "data", va="top", ha="right", bbox=box, **name)
+    lines = (
+        f"U {fit.defocus_u_angst:.0f}  V {fit.defocus_v_angst:.0f} A  "
+        f"angle {fit.defocus_angle_deg:.0f} deg  fit to {fit.max_resolution_angst:.2f} A"
+    )
+    axes.text(0.5, 0.015, lines, ha="center", bbox=box, **name)
+    curve = figure.add_axes((0.03, 0.075, 0.94, 0.265))
+    frequency = fit.frequency_per_angst
+    curve.plot(frequency, fit.radial_model, color="#e05a00", lw=0.8, label="model")
+    curve.plot(frequency, np.clip(fit.radial_data, -0.3, 1.3), color="black", lw=0.8, label="data")
+    curve.plot(frequency, fit.radial_correlation, color="#0072b2", lw=1.2, label="correlation")
+    curve.axvline(mark, color="#e05a00", lw=0.9, ls="--")
+    curve.set_xlim(frequency[0], frequency[-1])
+    curve.set_ylim(-0.35, 1.35)
+    curve.set_yticks([])
+    ticks = [d for d in (20, 10, 7, 5, 4, 3.5, 3) if frequency[0] <= 1 / d <= frequency[-1]]
+    curve.set_xticks([1 / d for d in ticks], [f"{d:g} A" for d in ticks], fontsize=7)
+    curve.legend(loc="upper right", fontsize=6, ncols=3, framealpha=0.7)
+    buffer = io.BytesIO()
+    canvas.print_raw(buffer)
+    width, height = canvas.get_width_height()
+    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)
+    return np.ascontiguousarray(np.asarray(Image.fromarray(pixels[..., :3]))[::-1])
