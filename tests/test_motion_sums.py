@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from cryosnake.motion import dose, spline
 from cryosnake.motion.correction import RawMovie
 from cryosnake.motion.sums import combined, weighted_sums
+from cryosnake.motion.workers import Workers
 from cryosnake.movies import FrameCorrector
+
+ONE = Workers(None, 1)
 
 
 def test_critical_exposure_has_the_published_values():
@@ -55,10 +58,10 @@ def test_windows_are_parts_of_the_corrected_frame(top, left, seed):
     rng = np.random.default_rng(seed)
     shape = (80, 100)
     corrector = make_corrector(shape, rng)
-    movie = RawMovie(corrector, shape, "cpu")
+    movie = RawMovie(corrector, shape, 2, "cpu")
     frames = [rng.poisson(5, shape).astype(np.uint8) for _ in range(2)]
-    for frame in frames:
-        movie.add(frame)
+    for index, frame in enumerate(frames):
+        movie.add(index, frame)
     window = movie.window(1, top, left, torch.empty(20, 30))
     whole = np.pad(corrector(frames[1]).numpy(), 160, mode="symmetric")
     expected = whole[top + 160 : top + 180, left + 160 : left + 190]
@@ -78,9 +81,9 @@ def test_sum_equals_fourier_shifts_and_direct_weights():
         np.fft.irfft2(transform * np.exp(2j * np.pi * (ky * y + kx * x)), s=shape)
         for y, x in shifts
     ]
-    movie = RawMovie(FrameCorrector(), shape, "cpu")
-    for frame in frames:
-        movie.add(frame.astype(np.float32))
+    movie = RawMovie(FrameCorrector(), shape, count, "cpu")
+    for index, frame in enumerate(frames):
+        movie.add(index, frame.astype(np.float32))
     frequency = dose.radial_frequencies_per_angst(1.0)
     exposures = dose.frame_exposures_e_per_angst2(count, 2.0)
     weights = dose.normalised_weights(dose.exposure_amplitudes(frequency, exposures, 300.0))
@@ -89,8 +92,9 @@ def test_sum_equals_fourier_shifts_and_direct_weights():
     def shift_at(y, _x):
         return np.repeat(shifts[:, None], np.size(y), axis=1)
 
-    torch.set_num_threads(1)
-    (image,) = combined(weighted_sums(movie, shift_at, left), [right], shifts_px=shifts, binning=1)
+    (image,) = combined(
+        weighted_sums(movie, shift_at, left, ONE), [right], shifts_px=shifts, binning=1, team=ONE
+    )
     radius = np.hypot(ky, kx)
     expected = transform * np.interp(radius, frequency, weights.sum(axis=0))
     inner = np.s_[12:-12, 12:-12]  # mirrored edges differ from periodic ones
@@ -102,16 +106,16 @@ def test_sum_equals_fourier_shifts_and_direct_weights():
 
 def test_frames_without_motion_are_summed_exactly():
     rng = np.random.default_rng(0)
-    movie = RawMovie(FrameCorrector(), (64, 96), "cpu")
+    movie = RawMovie(FrameCorrector(), (64, 96), 4, "cpu")
     frames = rng.poisson(3, (4, 64, 96)).astype(np.uint8)
-    for frame in frames:
-        movie.add(frame)
+    for index, frame in enumerate(frames):
+        movie.add(index, frame)
     shifts = np.zeros((4, 1, 2))
-    sums = weighted_sums(movie, lambda y, x: np.zeros((4, np.size(y), 2)), np.ones((4, 1)))
-    (image,) = combined(sums, [np.ones((1, 64))], shifts_px=shifts, binning=1)
+    sums = weighted_sums(movie, lambda y, x: np.zeros((4, np.size(y), 2)), np.ones((4, 1)), ONE)
+    (image,) = combined(sums, [np.ones((1, 64))], shifts_px=shifts, binning=1, team=ONE)
     inner = np.s_[8:-8, 8:-8]
     np.testing.assert_allclose(image.numpy()[inner], frames.sum(axis=0)[inner], atol=0.05)
-    (half,) = combined(sums, [np.ones((1, 64))], shifts_px=shifts, binning=2)
+    (half,) = combined(sums, [np.ones((1, 64))], shifts_px=shifts, binning=2, team=ONE)
     assert half.shape == (32, 48)
     assert float(half.mean()) == pytest.approx(4 * 3, rel=0.05)
 

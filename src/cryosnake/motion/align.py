@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from cryosnake.motion.spectra import PatchGrid
+from cryosnake.motion.workers import Workers
 
 LOCAL_RMS_ANGST = 3.0
 ACCELERATION_ANGST = 1.0
@@ -94,13 +95,22 @@ class Aligner:
     grid : the patches.
     amplitudes : callable from frequencies in 1/angstrom (K,) to exposure amplitudes (F, K).
     bfactor_angst2 : extra low-pass exp(-B k^2 / 2) on W in the first steps.
+    team : threads that take frames.
     """
 
-    def __init__(self, spectra: torch.Tensor, grid: PatchGrid, amplitudes, bfactor_angst2: float):
+    def __init__(
+        self,
+        spectra: torch.Tensor,
+        grid: PatchGrid,
+        amplitudes,
+        bfactor_angst2: float,
+        team: Workers,
+    ):
         self._spectra = spectra
         self._grid = grid
         self._amplitudes = amplitudes
         self._bfactor = bfactor_angst2
+        self._team = team
         self.frames, self.patches = spectra.shape[:2]
         self._shifts = np.zeros((self.frames, self.patches, 2))
         self._set_band(grid.ky, grid.kx)
@@ -147,14 +157,14 @@ class Aligner:
         frames, pixel = self.frames, self._grid.pixel_size_angst
         for iteration in range(iterations):
             self._move(design @ state.unknowns)
-            total = self._spectra.sum(0)
+            total = self._total()
             weight, state.resolution_angst = self._weights(
                 total, low_pass=not cut and iteration < LOW_PASS_ITERATIONS
             )
             if not math.isfinite(state.resolution_angst):
                 return
             if cut and iteration == 0 and self._cut_band(weight):
-                total = self._spectra.sum(0)
+                total = self._total()
                 weight, _ = self._weights(total, low_pass=False)
             gradient, hessian = self._derivatives(total, weight)
             information, state.curvature = _modelled(hessian)
@@ -211,19 +221,37 @@ class Aligner:
         """Turn the spectra to new shifts (F, P, 2)."""
         change = torch.as_tensor(shifts_px - self._shifts, dtype=torch.float32)
         change = change.to(self._spectra.device)
-        for f in range(self.frames):
+
+        def turn(f: int) -> None:
             phase_y = _ramp(change[f, :, 0], self._ky)
             phase_x = _ramp(change[f, :, 1], self._kx)
-            self._spectra[f].mul_(phase_y[:, :, None] * phase_x[:, None, :])
+            for patch, y, x in zip(self._spectra[f], phase_y, phase_x, strict=True):
+                patch.mul_(y[:, None] * x[None, :])
+
+        self._team.each(turn, range(self.frames))
         self._shifts = np.array(shifts_px)
+
+    def _total(self) -> torch.Tensor:
+        """Sum over frames, (P, ny, nx)."""
+        total = torch.empty_like(self._spectra[0])
+
+        def add(p: int) -> None:
+            torch.sum(self._spectra[:, p], dim=0, out=total[p])
+
+        self._team.each(add, range(self.patches))
+        return total
+
+    def _patch_power(self, p: int) -> torch.Tensor:
+        """Sum over frames of |X|^2 in a patch, (ny, nx)."""
+        # Squares of the real view: abs() of complex numbers would take a root first.
+        parts = torch.view_as_real(self._spectra[:, p])
+        return torch.einsum("fyxc,fyxc->yx", parts, parts)
 
     def _weights(self, total: torch.Tensor, *, low_pass: bool) -> tuple[torch.Tensor, float]:
         """W(k) as (ny, nx) from the signal and noise found at the present shifts, and the finest
         resolution with a signal."""
-        # |X|^2 summed over the real view: complex abs() would take a root first.
-        power = torch.zeros(total.shape[1:], device=total.device)
-        for one in self._spectra:
-            power += torch.view_as_real(one).square().mean(0).sum(-1)
+        powers = self._team.each(self._patch_power, range(self.patches))
+        power = torch.stack(powers).mean(0)
         coherent = (total.real.square() + total.imag.square()).mean(0)
         power = _ring_means(power, self._ring, self._ring_size)
         coherent = _ring_means(coherent, self._ring, self._ring_size)
@@ -251,11 +279,10 @@ class Aligner:
         ky, kx = self._ky, self._kx
         powers = torch.stack([torch.ones_like(kx), kx, kx * kx], dim=1).to(total.dtype)
         sums = torch.empty(self.frames, self.patches, 5, device=total.device)
-        product = torch.empty_like(total)
-        for f in range(self.frames):
-            one = self._spectra[f]
-            torch.sub(total, one, out=product)
-            product.conj_physical_().mul_(one).mul_(weight)
+
+        def fill(f: int) -> None:
+            product = torch.sub(total, self._spectra[f])
+            product.conj_physical_().mul_(self._spectra[f]).mul_(weight)
             rows = product @ powers
             real, imag = rows.real, rows.imag
             sums[f, :, 0] = imag[..., 0] @ ky
@@ -263,6 +290,8 @@ class Aligner:
             sums[f, :, 2] = real[..., 0] @ (ky * ky)
             sums[f, :, 3] = real[..., 1] @ ky
             sums[f, :, 4] = real[..., 2].sum(1)
+
+        self._team.each(fill, range(self.frames))
         sums = sums.cpu().numpy().astype(float)
         gradient = 4.0 * math.pi * sums[..., :2]
         hessian = 8.0 * math.pi**2 * sums[..., [2, 3, 3, 4]].reshape(*sums.shape[:2], 2, 2)

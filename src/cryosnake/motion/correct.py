@@ -1,6 +1,7 @@
 """Motion correction of one movie: alignment while the frames come in, then the sums."""
 
 import math
+import threading
 import time
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ from cryosnake.motion.result import LocalMotion, MotionResult
 from cryosnake.motion.search import search_path
 from cryosnake.motion.spectra import PatchGrid, SpectraMaker, make_grid, patch_counts
 from cryosnake.motion.sums import combined, weighted_sums
+from cryosnake.motion.workers import Workers, workers
 
 
 def correct_motion(
@@ -65,17 +67,18 @@ def correct_motion(
         max_resolution_angst=config.max_resolution_angst,
         device=device,
     )
-    movie = RawMovie(corrector, shape, device)
-    spectra, means = _read(frames, n_frames, movie, grid, amplitudes)
-    start = search_path(
-        spectra,
-        grid,
-        dose_e_per_angst2_per_frame=dose_e_per_angst2_per_frame,
-        max_shift_angst=config.max_shift_angst,
-        bfactor_angst2=config.bfactor_angst2,
-    )
-    alignment = Aligner(spectra, grid, amplitudes, config.bfactor_angst2).run(start)
-    del spectra
+    with workers(device) as team:
+        movie = RawMovie(corrector, shape, n_frames, device)
+        spectra, means = _read(frames, n_frames, movie, grid, amplitudes, team)
+        start = search_path(
+            spectra,
+            grid,
+            dose_e_per_angst2_per_frame=dose_e_per_angst2_per_frame,
+            max_shift_angst=config.max_shift_angst,
+            bfactor_angst2=config.bfactor_angst2,
+        )
+        alignment = Aligner(spectra, grid, amplitudes, config.bfactor_angst2, team).run(start)
+        del spectra
     problem = _problem(alignment, grid, config.max_shift_angst)
     if problem is not None:
         alignment = Alignment(
@@ -92,7 +95,10 @@ def correct_motion(
         local = local_terms(time_axis, centres) @ coefficients
         return (alignment.whole[:, None, :] + local) * grid.binning
 
-    weighted, plain = _sums(movie, shift_at, amplitudes, pixel_size_angst, super_resolution, config)
+    with workers(device) as team:
+        weighted, plain = _sums(
+            movie, shift_at, amplitudes, pixel_size_angst, super_resolution, config, team
+        )
     to_output = grid.binning / super_resolution
     out_shape = tuple(weighted.shape)
     centres = grid.centres
@@ -113,7 +119,7 @@ def correct_motion(
     )
 
 
-def _read(frames, n_frames, movie: RawMovie, grid: PatchGrid, amplitudes):
+def _read(frames, n_frames, movie: RawMovie, grid: PatchGrid, amplitudes, team: Workers):
     """Take all frames: premultiplied spectra (F, P, ny, nx) and the mean of each frame (F,)."""
     device = movie.gain.device
     spectra = torch.empty(
@@ -121,21 +127,27 @@ def _read(frames, n_frames, movie: RawMovie, grid: PatchGrid, amplitudes):
         dtype=torch.complex64,
         device=device,
     )
-    make_spectra = SpectraMaker(grid, device)
     radius = grid.radius_per_angst
     table_radius = np.linspace(0, float(radius.max()), 1024)
     table = torch.as_tensor(amplitudes(table_radius), dtype=torch.float32, device=device)
     index = (radius * (1023 / radius.max())).round().long()
-    means = []
-    for frame in frames:
-        if len(movie) == n_frames:
+    own = threading.local()
+
+    def take(numbered) -> torch.Tensor:
+        f, frame = numbered
+        if f == n_frames:
             raise BadInputError(None, f"more than {n_frames} frames", f"{n_frames} frames")
         if tuple(frame.shape) != movie.shape:
-            raise BadInputError(None, f"a frame of {frame.shape} pixels", f"{movie.shape}")
-        f = len(movie)
-        means.append(make_spectra(movie.add(frame), table[f][index], out=spectra[f]))
-    if len(movie) != n_frames:
-        raise BadInputError(None, f"{len(movie)} frames", f"{n_frames} frames")
+            raise BadInputError(None, f"a frame of {tuple(frame.shape)} pixels", f"{movie.shape}")
+        if not hasattr(own, "buffer"):
+            own.buffer = torch.empty(movie.shape, device=device)
+            own.make_spectra = SpectraMaker(grid, device)
+        corrected = movie.add(f, frame, out=own.buffer)
+        return own.make_spectra(corrected, table[f][index], out=spectra[f])
+
+    means = list(team.ahead(take, enumerate(frames)))
+    if len(means) != n_frames:
+        raise BadInputError(None, f"{len(means)} frames", f"{n_frames} frames")
     return spectra, torch.stack(means).cpu().numpy().astype(float)
 
 
@@ -149,7 +161,7 @@ def _problem(alignment: Alignment, grid: PatchGrid, max_shift_angst: float) -> s
     return None
 
 
-def _sums(movie, shift_at, amplitudes, pixel_size_angst, binning, config):
+def _sums(movie, shift_at, amplitudes, pixel_size_angst, binning, config, team):
     """Exposure-weighted and plain sum as float32 arrays."""
     height, width = movie.shape
     frequency = dose.radial_frequencies_per_angst(pixel_size_angst)
@@ -160,10 +172,11 @@ def _sums(movie, shift_at, amplitudes, pixel_size_angst, binning, config):
     uniform = frame_factors.sum(axis=0)[:, None]  # projection of weights 1 on the factors
     y, x = np.meshgrid(np.linspace(0, height, 9), np.linspace(0, width, 9), indexing="ij")
     images = combined(
-        weighted_sums(movie, shift_at, frame_factors),
+        weighted_sums(movie, shift_at, frame_factors, team),
         [frequency_factors, np.repeat(uniform, frequency.size, axis=1)],
         shifts_px=shift_at(y.ravel(), x.ravel()),
         binning=binning,
+        team=team,
     )
     weighted, plain = (image.cpu().numpy() for image in images)
     return (weighted if config.dose_weighting else plain), plain

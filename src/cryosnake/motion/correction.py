@@ -18,23 +18,23 @@ class RawMovie:
     ----------
     corrector : callable (frame, out=float32 tensor) -> float32 tensor (H, W) on `device`.
     shape : (H, W).
+    frames : number of frames.
     """
 
-    def __init__(self, corrector, shape: tuple[int, int], device):
+    def __init__(self, corrector, shape: tuple[int, int], frames: int, device):
         self.shape = tuple(shape)
         self._corrector = corrector
         self._device = torch.device(device)
-        self._buffer = torch.empty(self.shape, device=self._device)
-        self.gain = corrector(torch.ones(self.shape, dtype=torch.uint8), out=self._buffer).clone()
+        self.gain = corrector(torch.ones(self.shape, dtype=torch.uint8))
         found = [self._bad_against(_pattern(self.shape, modulus)) for modulus in (7, 11)]
         self._bad = torch.cat(found).unique()
         self._bad_list = self._bad.tolist()
-        self._raw: list[torch.Tensor] = []
-        self._values: list[torch.Tensor] = []
+        self._raw: list[torch.Tensor | None] = [None] * frames
+        self._values: list[torch.Tensor | None] = [None] * frames
 
     def _bad_against(self, pattern: torch.Tensor) -> torch.Tensor:
         """Flat indices, in order, of pixels whose correction is not gain times pattern."""
-        answer = self._corrector(pattern, out=self._buffer)
+        answer = self._corrector(pattern)
         pattern = pattern.to(self._device)
         found = []
         for top in range(0, self.shape[0], STRIP_ROWS):
@@ -47,12 +47,12 @@ class RawMovie:
     def __len__(self) -> int:
         return len(self._raw)
 
-    def add(self, frame) -> torch.Tensor:
-        """Keep a raw frame; returns it corrected, in a buffer that the next call overwrites."""
+    def add(self, index: int, frame, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Keep raw frame `index` (from 0); returns it corrected, in `out` where given."""
         raw = torch.as_tensor(frame).to(self._device)
-        corrected = self._corrector(raw, out=self._buffer)
-        self._raw.append(raw)
-        self._values.append(corrected.view(-1)[self._bad])
+        corrected = self._corrector(raw, out=out)
+        self._raw[index] = raw
+        self._values[index] = corrected.view(-1)[self._bad]
         return corrected
 
     def window(self, index: int, top: int, left: int, out: torch.Tensor) -> torch.Tensor:

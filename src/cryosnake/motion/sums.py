@@ -8,7 +8,6 @@ All frames pass through one small block of the image after the other, which stay
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -16,14 +15,16 @@ import torch
 from cryosnake.fourier import crop_half_plane
 from cryosnake.motion import spline
 from cryosnake.motion.correction import RawMovie
+from cryosnake.motion.workers import Workers
 
 BLOCK_ROWS = 48
 BLOCK_COLUMNS = 2048
 SEGMENT = 32
 CHUNK_FRAMES = 48
+STRIP_ROWS = 32
 
 
-def weighted_sums(movie: RawMovie, shift_at, factors: np.ndarray) -> torch.Tensor:
+def weighted_sums(movie: RawMovie, shift_at, factors: np.ndarray, team: Workers) -> torch.Tensor:
     """Sums of shifted, corrected frames, (R, H, W).
 
     Parameters
@@ -31,6 +32,7 @@ def weighted_sums(movie: RawMovie, shift_at, factors: np.ndarray) -> torch.Tenso
     movie : all frames.
     shift_at : callable (y, x) in pixels, arrays that broadcast -> (F, ..., 2) shifts in pixels.
     factors : (F, R) weight of each frame in each sum.
+    team : threads that take blocks.
     """
     height, width = movie.shape
     device = movie.gain.device
@@ -47,17 +49,7 @@ def weighted_sums(movie: RawMovie, shift_at, factors: np.ndarray) -> torch.Tenso
         for rows, columns in some:
             _fill_block(movie, shift_at, factors, rows, columns, sums[:, rows, columns], scratch)
 
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    if threads == 1:
-        fill(blocks)
-        return sums
-    # Operations on a block are too short to be shared between threads: each thread takes blocks.
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in [pool.submit(fill, blocks[n::threads]) for n in range(threads)]:
-                done.result()
-    finally:
-        torch.set_num_threads(threads)
+    team.each(fill, [blocks[n :: team.count] for n in range(team.count)])
     return sums
 
 
@@ -130,6 +122,7 @@ def combined(
     *,
     shifts_px: np.ndarray,
     binning: int,
+    team: Workers,
 ) -> list[torch.Tensor]:
     """Images that are sums over r of v_r(|k|) times the transform of `sums[r]`, binned by cropping.
 
@@ -140,6 +133,7 @@ def combined(
         corner of the transform (`dose.radial_frequencies_per_angst`).
     shifts_px : (..., 2) (y, x) shifts that were applied, for the response of the interpolation.
     binning : 1 or 2.
+    team : threads that take transforms and rows.
 
     Returns
     -------
@@ -148,26 +142,31 @@ def combined(
     height, width = sums.shape[-2:]
     device = sums.device
     shape = (height // binning, width // binning)
-    ky = torch.fft.fftfreq(height, device=device)
-    kx = torch.fft.rfftfreq(width, device=device)
-    tables = [torch.as_tensor(t, dtype=torch.float32, device=device) for t in frequency_factors]
-    scale = (tables[0].shape[1] - 1) / math.sqrt(0.5)
-    # The corner's frequency of an image is sqrt(0.5) cycles per pixel in both directions.
-    index = (torch.hypot(ky[:, None], kx[None, :]) * scale).round_().long()
-    cropped_index = crop_half_plane(index, (height, width), shape)
-    totals = None
-    for r in range(sums.shape[0]):
-        transform = crop_half_plane(torch.fft.rfft2(sums[r]), (height, width), shape)
-        if totals is None:
-            totals = [torch.zeros_like(transform) for _ in tables]
+    frequency_y = torch.fft.fftfreq(height, device=device)
+    frequency_x = torch.fft.rfftfreq(width, device=device)[: shape[1] // 2 + 1]
+    top = (shape[0] + 1) // 2
+    kept = torch.cat([frequency_y[:top], frequency_y[height - (shape[0] - top) :]])
+    transforms = team.each(
+        lambda one: crop_half_plane(torch.fft.rfft2(one), (height, width), shape), sums
+    )
+    tables = torch.as_tensor(np.stack(frequency_factors), dtype=torch.float32, device=device)
+    # Tables end at the corner of the transform, sqrt(0.5) cycles per pixel.
+    scale = (tables.shape[2] - 1) / math.sqrt(0.5)
+    response_y = spline.response(shifts_px[..., 0], kept)[:, None] * binning**2
+    response_x = spline.response(shifts_px[..., 1], frequency_x)[None, :]
+    totals = torch.empty(
+        (len(tables), shape[0], frequency_x.numel()), dtype=torch.complex64, device=device
+    )
+
+    def combine(rows: slice) -> None:
+        radius = torch.hypot(kept[rows, None], frequency_x[None, :])
+        index = radius.mul_(scale).round_().long()
+        response = response_y[rows] * response_x
         for total, table in zip(totals, tables, strict=True):
-            total.addcmul_(transform, table[r][cropped_index])
-    response_y = spline.response(shifts_px[..., 0], ky)[:, None]
-    response_x = spline.response(shifts_px[..., 1], kx)[None, :]
-    response_y = crop_half_plane(response_y.expand(-1, 1), (height, 1), (shape[0], 1))
-    response_x = response_x[:, : shape[1] // 2 + 1]
-    images = []
-    for total in totals:
-        total.div_(response_y).div_(response_x).mul_(1.0 / binning**2)
-        images.append(torch.fft.irfft2(total, s=shape))
-    return images
+            part = transforms[0][rows] * table[0][index]
+            for transform, values in zip(transforms[1:], table[1:], strict=True):
+                part.addcmul_(transform[rows], values[index])
+            torch.div(part, response, out=total[rows])
+
+    team.each(combine, [slice(row, row + STRIP_ROWS) for row in range(0, shape[0], STRIP_ROWS)])
+    return team.each(lambda total: torch.fft.irfft2(total, s=shape), totals)
