@@ -30,24 +30,25 @@ def real_features(small: np.ndarray, pixel_size_angst: float) -> dict[str, float
     areas = _two_areas(small, pixel_size_angst)
     smooth = ndimage.gaussian_filter(small, _SMOOTHING_ANGST / pixel_size_angst)
     flat = smooth - _background(smooth, pixel_size_angst)
-    valleys, peaks = _usual_peak(-flat, pixel_size_angst), _usual_peak(flat, pixel_size_angst)
+    below = _clean_level(smooth)
+    deep = flat if below is None else smooth - below
     # lumps or gaps must not hide behind their own many peaks: noise has as many on the other side
-    dark = _marked_regions(-flat, pixel_size_angst, min(valleys, 2.0 * peaks))
-    dark = dark.without_border_regions()
-    bright = _marked_regions(flat, pixel_size_angst, min(peaks, 2.0 * valleys))
-    lumps = dark.area_fraction[~dark.is_line]
+    dark = _marked_regions(-deep, pixel_size_angst, _usual_peak_of_either(-deep, pixel_size_angst))
+    dark = dark.chosen(dark.rim_fraction <= 0.15)  # more of the border: a film, not a lump
+    bright = _marked_regions(flat, pixel_size_angst, _usual_peak_of_either(flat, pixel_size_angst))
+    bright = bright.chosen(bright.width_over_span < 0.3)  # wider: ice beside film, not a gap
+    is_line = dark.width_over_span < 0.25
+    lumps = dark.area_fraction[~is_line]
     if _alike(lumps):
         lumps = lumps[:0]
-    lines = dark.span_fraction[dark.is_line]
-    gaps = bright.area_fraction[~bright.is_line]
     return {
         "lump_fraction": float(lumps.sum()),
         "lump_count": float(len(lumps)),
         "lump_depth": dark.highest,
-        "gap_fraction": float(gaps.sum()),
+        "gap_fraction": float(bright.area_fraction.sum()),
         "gap_span": float(bright.span_fraction.max(initial=0.0)),
         "gap_height": bright.highest,
-        "edge_span": float(lines.max(initial=0.0)),
+        "edge_span": float(dark.span_fraction[is_line].max(initial=0.0)),
     } | areas
 
 
@@ -63,10 +64,23 @@ def robust_spread(values: np.ndarray) -> float:
 
 
 def quiet_spread(values: np.ndarray) -> float:
-    """Like `robust_spread`, from the side of the median with fewer outliers."""
-    deviations = values - np.median(values)
-    sides = deviations[deviations > 0], -deviations[deviations < 0]
+    """Like `robust_spread` about 0, from the side with fewer outliers."""
+    sides = values[values > 0], -values[values < 0]
     return 1.4826 * min((float(np.median(side)) for side in sides if len(side)), default=0.0)
+
+
+def _clean_level(smooth: np.ndarray) -> float | None:
+    """The level of clean ice where much of the view is far darker; None where it is not.
+
+    The view is divided at Otsu's threshold. When the brighter part holds more than 35 % and lies 6
+    of its own standard deviations above the darker one, its median is the clean level; a median
+    over the surroundings would take dark areas of this extent for the background.
+    """
+    above = smooth > otsu_threshold(smooth)
+    bright, dark = smooth[above], smooth[~above]
+    if above.mean() < 0.35 or bright.mean() - dark.mean() < 6.0 * bright.std():
+        return None
+    return float(np.median(bright))
 
 
 def _background(smooth: np.ndarray, pixel_size_angst: float) -> np.ndarray:
@@ -87,17 +101,16 @@ class _Regions:
 
     area_fraction: np.ndarray
     span_fraction: np.ndarray
-    is_line: np.ndarray
+    width_over_span: np.ndarray
     rim_fraction: np.ndarray
     highest: float
 
-    def without_border_regions(self) -> "_Regions":
-        """Leave out what holds more than 15 % of the border of the view: a film, not a lump."""
-        keep = self.rim_fraction <= 0.15
+    def chosen(self, keep: np.ndarray) -> "_Regions":
+        """The regions that a mask keeps."""
         return _Regions(
             self.area_fraction[keep],
             self.span_fraction[keep],
-            self.is_line[keep],
+            self.width_over_span[keep],
             self.rim_fraction[keep],
             self.highest,
         )
@@ -110,18 +123,23 @@ def _usual_peak(height: np.ndarray, pixel_size_angst: float) -> float:
     return float(np.median(height[is_peak])) if is_peak.any() else robust_spread(height)
 
 
+def _usual_peak_of_either(height: np.ndarray, pixel_size_angst: float) -> float:
+    """The usual peak, but no more than twice that of the other sign."""
+    own, other = (_usual_peak(sign * height, pixel_size_angst) for sign in (1.0, -1.0))
+    return min(own, 2.0 * other)
+
+
 def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: float) -> _Regions:
     """Regions where a map rises far over its own fluctuations and over its usual peaks.
 
     A region counts where it exceeds 5 robust standard deviations and 2.5 times the usual peak (so
     that particles, which are many and alike, do not count), and when it is as large as a disc of
-    200 A in diameter at 0.4 of its height. It is a line when its greatest width is under a
-    quarter of its length, a lump otherwise.
+    200 A in diameter at 0.4 of its height.
     """
     usual = max(usual_peak, 1e-12)
     threshold = max(5.0 * quiet_spread(height), 2.5 * usual)
     labels, _ = ndimage.label(height > threshold)
-    areas, spans, lines, rims = [], [], [], []
+    areas, spans, widths, rims = [], [], [], []
     side = min(height.shape)
     for i, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == i
@@ -134,12 +152,12 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: flo
         areas.append(area / height.size)
         spans.append(min(span / side, 1.5))
         width = 2.0 * float(ndimage.distance_transform_edt(np.pad(inside, 1)).max())
-        lines.append(width < 0.25 * span)
+        widths.append(width / span)
         rims.append(_rim_fraction(labels == i, box))
     return _Regions(
         np.array(areas),
         np.array(spans),
-        np.array(lines, bool),
+        np.array(widths),
         np.array(rims),
         float(height.max() / usual),
     )
@@ -184,9 +202,9 @@ def _two_areas(small: np.ndarray, pixel_size_angst: float) -> dict[str, float]:
     return found
 
 
-def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
-    """Separation of two areas of a map, and the fraction of the view that the smaller takes; the
-    fraction is 0 when that is not one piece (80 % of it) that reaches the border."""
+def otsu_threshold(values: np.ndarray) -> float:
+    """The value that divides a map into two parts of the largest between-part variance (Otsu
+    1979, IEEE Trans Syst Man Cybern 9); each part has 2 % of the values or more."""
     ordered = np.sort(values.ravel())
     n = len(ordered)
     total = np.cumsum(ordered)
@@ -194,7 +212,13 @@ def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
     between = k * (n - k) * (total[:-1] / k - (total[-1] - total[:-1]) / (n - k)) ** 2
     low, high = int(0.02 * n), max(int(0.98 * n), int(0.02 * n) + 1)
     cut = low + int(np.argmax(between[low:high]))
-    above = values > 0.5 * (ordered[cut] + ordered[cut + 1])
+    return float(0.5 * (ordered[cut] + ordered[cut + 1]))
+
+
+def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
+    """Separation of two areas of a map, and the fraction of the view that the smaller takes; the
+    fraction is 0 when that is not one piece (80 % of it) that reaches the border."""
+    above = values > otsu_threshold(values)
     a, b = values[above], values[~above]
     if not len(a) or not len(b):
         return 0.0, 0.0
@@ -204,5 +228,5 @@ def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
     sizes = np.bincount(labels.ravel())[1:]
     piece = labels == 1 + int(np.argmax(sizes))
     rim = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
-    whole = sizes.max() > 0.8 * minority.sum() and rim.mean() > 0.1
+    whole = sizes.max() > 0.8 * minority.sum() and rim.mean() > 0.155
     return float(separation), float(piece.mean()) if whole else 0.0
