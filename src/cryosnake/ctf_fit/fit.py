@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from cryosnake.ctf_fit.profile import Profile, fit_resolution_angst, profile
 from cryosnake.ctf_fit.refine import refine
 from cryosnake.ctf_fit.search import Candidate, Optics, search
 from cryosnake.ctf_fit.spectra import (
+    CORRELATED_PX,
     FINEST_RING_ANGST,
     band_mask,
     flatten_spectrum,
@@ -20,9 +21,13 @@ from cryosnake.ctf_fit.spectra import (
     tile_spectra,
     usable_image,
 )
+from cryosnake.ctf_fit.tilt import fit_plane, level_spectrum
 from cryosnake.errors import BadInputError
 
 _MIN_TILE_PX = 128
+_TILT_ROUNDS = 2
+_SIGNIFICANT_SIGMA = 6.5
+"""The best of some 100,000 candidates reaches 5 standard deviations in pure noise."""
 
 
 @dataclass(frozen=True)
@@ -126,19 +131,27 @@ def fit_ctf(
     low, high = 1.0 / config.resolution_low_angst, 1.0 / high_angst
     power = tiles.power.mean(dim=0)
     step = 1.0 / (tiles.side_px * math.sqrt(pixel_y * pixel_x))
-    spectrum = flatten_spectrum(tiles, power, low, high)
     limits = {
         "defocus_min_angst": config.defocus_min_angst,
         "defocus_max_angst": config.defocus_max_angst,
         "astigmatism_max_angst": config.astigmatism_max_angst,
         "phase_plate": config.phase_plate,
     }
+    spectrum = flatten_spectrum(tiles, power, low, high)
     found = search(spectrum, optics, step_per_angst=step, **limits)
     found = refine(spectrum, optics, found, **limits)
+    plane = None
+    if config.tilted:
+        for _ in range(_TILT_ROUNDS):  # the levelled spectrum sharpens the fit, and so the plane
+            plane = fit_plane(tiles, tiles.power.mean(dim=0), found, optics, low, high, step)
+            found = replace(found, defocus_angst=plane.defocus_angst)
+            power = level_spectrum(tiles, plane, found, optics)
+            spectrum = flatten_spectrum(tiles, power, low, high)
+            found = refine(spectrum, optics, found, **limits)
     curve = _whole_profile(tiles, power, low, found, optics, step)
-    resolution = fit_resolution_angst(
-        curve.frequency_per_angst, curve.correlation, config.resolution_low_angst, high_angst
-    )
+    resolution = float(config.resolution_low_angst)
+    if found.score * math.sqrt(len(spectrum.value) / CORRELATED_PX) > _SIGNIFICANT_SIGMA:
+        resolution = fit_resolution_angst(curve.frequency_per_angst, curve.correlation, resolution)
     half = found.half_astigmatism_angst
     return CtfFit(
         defocus_u_angst=found.defocus_angst + half,
@@ -147,11 +160,11 @@ def fit_ctf(
         phase_shift_deg=found.phase_shift_deg,
         max_resolution_angst=resolution,
         figure_of_merit=found.score,
-        ice_ring_score=ice_ring_score(tiles, power),
-        tilt_deg=math.nan,
-        tilt_axis_deg=math.nan,
-        defocus_slope_y=0.0,
-        defocus_slope_x=0.0,
+        ice_ring_score=ice_ring_score(tiles, tiles.power.mean(dim=0)),
+        tilt_deg=plane.tilt_deg if plane else math.nan,
+        tilt_axis_deg=plane.axis_deg if plane else math.nan,
+        defocus_slope_y=plane.slope_y if plane else 0.0,
+        defocus_slope_x=plane.slope_x if plane else 0.0,
         frequency_per_angst=curve.frequency_per_angst,
         radial_data=curve.data,
         radial_model=curve.model,

@@ -13,6 +13,7 @@ CORRELATION_THRESHOLD = 0.5
 
 _MIN_HALF_WINDOW_BINS = 9
 _WINDOW_RINGS = 1.5
+_START_ANGST = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ def local_defocus_angst(theta_rad: torch.Tensor, fit: Candidate) -> torch.Tensor
 
 
 def equiphase_frequency(
-    k_per_angst: torch.Tensor, local_angst: torch.Tensor, mean_angst: float, optics: Optics
+    k_per_angst: torch.Tensor,
+    local_angst: torch.Tensor,
+    mean_angst: float | torch.Tensor,
+    optics: Optics,
 ) -> torch.Tensor:
     """The frequency at which the mean defocus has the phase that a pixel has at its own.
 
@@ -144,21 +148,18 @@ def fit_resolution_angst(
     frequency_per_angst: np.ndarray,
     correlation: np.ndarray,
     resolution_low_angst: float,
-    fitted_to_angst: float,
 ) -> float:
     """The resolution at which the sliding correlation falls below the threshold for good.
 
-    The walk starts at the best window within the fitted band and goes outwards; a dip that is
+    The walk goes outwards from the first window that reaches the threshold, which must lie at
+    `_START_ANGST` or coarser: rings that follow the model only far out are chance. A dip that is
     narrower than a window (the mean over the next nine bins recovers) does not end it. Where no
-    window reaches the threshold, `resolution_low_angst` is returned.
+    window reaches the threshold in time, `resolution_low_angst` is returned.
     """
-    band = frequency_per_angst <= 1.0 / fitted_to_angst
-    if not band.any():
+    good = (correlation >= CORRELATION_THRESHOLD) & (frequency_per_angst <= 1.0 / _START_ANGST)
+    if not good.any():
         return float(resolution_low_angst)
-    start = int(np.argmax(np.where(band, correlation, -1.0)))
-    if correlation[start] < CORRELATION_THRESHOLD:
-        return float(resolution_low_angst)
-    for i in range(start + 1, len(correlation)):
+    for i in range(int(np.argmax(good)) + 1, len(correlation)):
         ahead = correlation[i : i + _MIN_HALF_WINDOW_BINS].mean()
         if correlation[i] < CORRELATION_THRESHOLD and ahead < CORRELATION_THRESHOLD:
             c0, c1 = correlation[i - 1], correlation[i]

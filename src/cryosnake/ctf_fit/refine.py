@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from cryosnake.ctf_fit.search import Candidate, Optics, ring_phase_rad
+from cryosnake.ctf_fit.search import Candidate, Optics, astigmatism_restraint, ring_phase_rad
 from cryosnake.ctf_fit.spectra import FlatSpectrum
 
 _DEFOCUS_UNIT_ANGST = 100.0
@@ -80,6 +80,8 @@ def refine(
         ]
     )
 
+    restraint = astigmatism_restraint(spectrum)
+
     def cost(scaled):
         parameters = torch.tensor(
             scaled * units, dtype=torch.float64, device=spectrum.value.device, requires_grad=True
@@ -89,7 +91,7 @@ def refine(
         length = (parameters[1] ** 2 + parameters[2] ** 2 + 1.0).sqrt()
         room = torch.minimum(parameters[0] - defocus_min_angst, defocus_max_angst - parameters[0])
         over = (length - room.clamp(20.0, half_max + 20.0)).clamp_min(0.0)
-        value = value + (over / _DEFOCUS_UNIT_ANGST) ** 2
+        value = value + (over / _DEFOCUS_UNIT_ANGST) ** 2 + restraint * length**2
         value.backward()
         return float(value.detach()), parameters.grad.cpu().numpy() * units
 

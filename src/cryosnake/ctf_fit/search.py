@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import torch
 
 from cryosnake.ctf import wavelength_angst
-from cryosnake.ctf_fit.spectra import FlatSpectrum, radial_basis
+from cryosnake.ctf_fit.spectra import CORRELATED_PX, RADIAL_TERMS, FlatSpectrum, radial_basis
 
 SECTORS = 18
 DECAYS_ANGST2 = (0.0, 20.0, 60.0, 150.0)
 """Fall-off exp(-decay k^2) of the rings' height, tried in turn."""
 
 _PHASE_SHIFT_STEP_DEG = 10.0
+_TOLERATED_HALF_ASTIGMATISM_ANGST = 500.0
+_WEAK_SCORE = 0.04
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def ring_phase_rad(
         * (defocus_angst - 0.5 * wavelength**2 * squared * optics.cs_mm * 1e7)
     )
     return 2.0 * (chi + phase_shift_rad + math.asin(optics.amplitude_contrast))
+
+
+def astigmatism_restraint(spectrum: FlatSpectrum) -> float:
+    """What the score must gain per square angstrom of half astigmatism.
+
+    A Gaussian prior of 500 A on the half astigmatism, as in CTFFIND (Mindell and Grigorieff 2003, J
+    Struct Biol 142), next to the likelihood of a correlation just above noise: it decides
+    where the rings are weak, and is lost beside strong ones.
+    """
+    independent = len(spectrum.value) / CORRELATED_PX
+    return 1.0 / (2.0 * _TOLERATED_HALF_ASTIGMATISM_ANGST**2 * independent * _WEAK_SCORE)
 
 
 def _sector_profiles(spectrum: FlatSpectrum, step_per_angst: float):
@@ -107,7 +120,7 @@ def search(
     offsets, astigmatism, angles = _astigmatic_offsets(half_max, step, device)
     weights = count.sum(0)
     position = (2.0 * k - k[0] - k[-1]) / (k[-1] - k[0])
-    basis, _ = torch.linalg.qr(radial_basis(position, 6) * weights.sqrt()[:, None])
+    basis, _ = torch.linalg.qr(radial_basis(position, RADIAL_TERMS) * weights.sqrt()[:, None])
     norm_data = float((spectrum.value**2).sum().sqrt())
     shifts = (
         torch.arange(0.0, 180.0, _PHASE_SHIFT_STEP_DEG, dtype=torch.float64).tolist()
@@ -117,6 +130,7 @@ def search(
     centre = margin + torch.arange(inner, device=device)
     # both defoci stay within the range that is searched
     half = torch.tensor(astigmatism, device=device, dtype=torch.float64)[:, None]
+    cost = half**2 * astigmatism_restraint(spectrum)
     inside = torch.minimum(defocus[centre] - defocus_min_angst, defocus_max_angst - defocus[centre])
     allowed = half <= inside.clamp_min(0.0)[None, :]
     best = None
@@ -130,7 +144,7 @@ def search(
             absorbed = ((basis.T @ (weights.sqrt()[:, None] * model)) ** 2).sum(0)
             norm = (full - absorbed).clamp_min(0.2 * full + 1e-30).sqrt()
             table = ((mean * count) @ model) / (norm * norm_data)
-            scores = torch.where(allowed, _lookup(table, centre, offsets), -1.0)
+            scores = torch.where(allowed, _lookup(table, centre, offsets) - cost, -1.0)
             value, where = scores.max(dim=1)
             a = int(value.argmax())
             if best is None or float(value[a]) > best.score:

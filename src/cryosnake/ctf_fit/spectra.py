@@ -21,9 +21,16 @@ ICE_RINGS_ANGST = (3.89, 3.66, 3.44)
 FINEST_RING_ANGST = 3.15
 """The spectrum should reach this far, so that the ice rings have a far side."""
 
+CORRELATED_PX = 3.8
+"""Pixels of a spectrum under a Hann taper that carry one independent value: the squared
+correlation (4/9 to the next pixel, 1/36 to the one after) summed over both directions."""
+
 _CLIP_SIGMA = 6.0
 _AXIS_PX = 1
 _ANGULAR_TERMS = 4
+
+RADIAL_TERMS = 6
+"""Polynomials of the frequency in the background: slower than the rings of 5,000 A defocus."""
 _OUTLIER_SIGMA = 6.0
 
 
@@ -179,6 +186,31 @@ def radial_basis(position: torch.Tensor, terms: int) -> torch.Tensor:
     return torch.stack(columns[:terms], dim=1)
 
 
+def background_basis(
+    k_per_angst: torch.Tensor, theta_rad: torch.Tensor, radial_terms: int = RADIAL_TERMS
+) -> torch.Tensor:
+    """Orthonormal smooth functions of the spectrum's pixels: (N, M).
+
+    Polynomials of the frequency, and slower ones that vary with azimuth as the second and fourth
+    harmonics (drift, detector axes, compression).
+    """
+    low, high = k_per_angst.min(), k_per_angst.max()
+    radial = radial_basis((2.0 * k_per_angst - low - high) / (high - low), radial_terms)
+    angular = radial[:, :_ANGULAR_TERMS]
+    parts = [radial]
+    for order in (2.0, 4.0):
+        parts += [angular * wave(order * theta_rad)[:, None] for wave in (torch.cos, torch.sin)]
+    return torch.linalg.qr(torch.cat(parts, dim=1))[0]
+
+
+def smooth_background(
+    value: torch.Tensor, k_per_angst: torch.Tensor, theta_rad: torch.Tensor
+) -> torch.Tensor:
+    """The part of a spectrum's pixels that the background's functions explain: (N,)."""
+    basis = background_basis(k_per_angst, theta_rad)
+    return basis @ (basis.T @ value)
+
+
 def band_mask(tiles: Tiles, low_per_angst: float, high_per_angst: float) -> torch.Tensor:
     """Pixels (T, T // 2 + 1) of a band of frequencies, without the axes, which are hot."""
     ky, kx = tiles.coordinates()
@@ -194,27 +226,18 @@ def flatten_spectrum(
     power: torch.Tensor,
     low_per_angst: float,
     high_per_angst: float,
-    *,
-    radial_terms: int = 6,
 ) -> FlatSpectrum:
     """Take the logarithm of an averaged spectrum in a band and remove its background.
 
-    The background is a polynomial of the frequency, of order `radial_terms` - 1, with a slower
-    part that varies with azimuth as the second and fourth harmonics (drift, detector axes,
-    compression). What exceeds six standard deviations (crystal spots) is clipped.
+    The background is that of `background_basis`. What exceeds six standard deviations (crystal
+    spots) is clipped.
     """
     mask = band_mask(tiles, low_per_angst, high_per_angst)
     ky, kx = (grid.expand(mask.shape)[mask].double() for grid in tiles.coordinates())
     k = (ky**2 + kx**2).sqrt()
     theta = torch.atan2(ky, kx)
     value = power[mask].double().clamp_min(1e-20).log()
-    position = (2.0 * k - low_per_angst - high_per_angst) / (high_per_angst - low_per_angst)
-    radial = radial_basis(position, radial_terms)
-    angular = radial[:, :_ANGULAR_TERMS]
-    parts = [radial]
-    for order in (2.0, 4.0):
-        parts += [angular * wave(order * theta)[:, None] for wave in (torch.cos, torch.sin)]
-    basis, _ = torch.linalg.qr(torch.cat(parts, dim=1))
+    basis = background_basis(k, theta)
     value = value - basis @ (basis.T @ value)
     limit = _OUTLIER_SIGMA * value.std()
     value = value.clamp(-limit, limit)
