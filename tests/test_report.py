@@ -250,7 +250,7 @@ def test_passes_are_the_first_decisions_to_be_left_out():
 
 def test_forecast_of_milestones():
     rows = summary.milestone_rows([("size", 40, 100), ("training", 250, 250)], 120.0)
-    assert rows[0]["forecast"] == "in about 30 min at the present pace"
+    assert rows[0]["forecast"] == "in about 30 min at the microscope's pace"
     assert rows[1]["forecast"] == "reached"
     assert summary.milestone_rows([("size", 40, 100)], None)[0]["forecast"] == "60 to go"
 

@@ -21,7 +21,7 @@ def setting(default: Any, help: str, *, expert: int = 1, **constraints: Any) -> 
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, values are never coerced silently."""
+    """Base of all sections: unknown keys are refused; a number may be text, never yes or no."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 

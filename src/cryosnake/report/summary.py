@@ -98,7 +98,9 @@ def milestone_rows(
         if left == 0:
             forecast = "reached"
         elif accepted_per_hour:
-            forecast = f"in about {duration(3600 * left / accepted_per_hour)} at the present pace"
+            forecast = (
+                f"in about {duration(3600 * left / accepted_per_hour)} at the microscope's pace"
+            )
         else:
             forecast = f"{left:,} to go"
         fraction = min(1.0, have / need) if need else 1.0
@@ -142,7 +144,10 @@ def fact_rows(table: pd.DataFrame, config: Config) -> list[tuple[str, str]]:
         ("Gain reference", PurePosixPath(a.gain).name if a.gain else "none"),
         ("Gain orientation", a.gain_orientation.replace("_", " ")),
         ("Tilted session", "yes" if config.ctf.tilted else "no"),
-        ("Filters", f"{config.curation.mode}; reject by {', '.join(config.curation.reject_by)}"),
+        (
+            "Filters",
+            f"{config.curation.mode}; reject by {', '.join(config.curation.reject_by) or 'none'}",
+        ),
     ]
     hours = table["hours"].dropna()
     if len(hours) > 1:
