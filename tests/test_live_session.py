@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from live_common import (  # noqa: E402
     movie_frames,
     run,
     science,
+    start,
     times_processed,
     wait_for,
     write_config,
@@ -27,6 +29,7 @@ from live_common import (  # noqa: E402
 from live_kill_resume import compare, killed_run  # noqa: E402
 
 from cryosnake.session import layout  # noqa: E402
+from cryosnake.session.orphans import local_orphans  # noqa: E402
 from cryosnake.tables import read_table  # noqa: E402
 
 
@@ -257,3 +260,14 @@ rule long_job:  # a stage that starts from the subset, and ends when new movies 
     # and a plain run finds nothing to do
     run(session, "--profile", "local")
     assert times_processed(session).max() == 1
+
+
+def test_an_interrupted_watch_leaves_nothing_running(tmp_path):
+    (tmp_path / "movies").mkdir()
+    write_config(tmp_path, tmp_path / "movies")
+    starter = start(tmp_path, "--watch")
+    log = tmp_path / layout.RESULTS / "logs/run.log"
+    wait_for(lambda: log.exists() and "checkpoint ingest" in log.read_text())
+    starter.send_signal(signal.SIGINT)
+    assert starter.wait(timeout=60) == 128 + signal.SIGINT
+    assert local_orphans(tmp_path) == []

@@ -195,7 +195,7 @@ def _snakemake(
     log_path.parent.mkdir(parents=True, exist_ok=True)
     jobs = Jobs()
     environment = os.environ | {MARK: os.path.realpath(order.session)}
-    with open(log_path, "a", encoding="utf-8") as log:
+    with open(log_path, "a", encoding="utf-8") as log, _Forwarding() as forwarding:
         log.write(f"\n{now()} {shlex.join(words)}\n")
         log.flush()
         child = subprocess.Popen(
@@ -208,15 +208,15 @@ def _snakemake(
             errors="replace",
             process_group=0,
         )
+        forwarding.child = child
         tail: list[str] = []
         reader = threading.Thread(target=_follow, args=(child.stdout, log, jobs, tail), daemon=True)
         reader.start()
-        with _forwarded(child) as received:
-            _show_progress(child, order.session, config, jobs, say)
-            code = child.wait()
+        _show_progress(child, order.session, config, jobs, say)
+        code = child.wait()
         reader.join(timeout=10)
-    if received:
-        return 128 + received[0], jobs
+    if forwarding.received:
+        return 128 + forwarding.received[0], jobs
     if code:
         say(f"Snakemake ended with exit code {code}; the end of {log_path}:")
         say("".join(tail[-30:]).rstrip())
@@ -232,31 +232,39 @@ def _follow(stream, log, jobs: Jobs, tail: list[str]) -> None:
         del tail[:-100]
 
 
-@contextmanager
-def _forwarded(child: subprocess.Popen):
-    """Pass SIGINT and SIGTERM on to everything that runs; insist after a while."""
-    received: list[int] = []
+class _Forwarding:
+    """Pass SIGINT and SIGTERM on to all that runs, politely first, and insist after a while.
 
-    def forward(number, _frame):
-        received.append(number)
-        _signal_group(child, signal.SIGINT if len(received) == 1 else signal.SIGTERM)
-        if len(received) == 1:
+    It is entered before the child starts: a signal that has a handler here is back at its default
+    in the child, even where this process was started with it ignored (`nohup`, `&` in a script).
+    """
+
+    def __init__(self):
+        self.child: subprocess.Popen | None = None
+        self.received: list[int] = []
+        self._before: dict = {}
+
+    def __enter__(self) -> "_Forwarding":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._forward)
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _forward(self, number: int, _frame) -> None:
+        self.received.append(number)
+        self._send(signal.SIGINT if len(self.received) == 1 else signal.SIGTERM)
+        if len(self.received) == 1:
             for delay_s, harder in ((_GRACE_S, signal.SIGTERM), (2 * _GRACE_S, signal.SIGKILL)):
-                timer = threading.Timer(delay_s, _signal_group, (child, harder))
+                timer = threading.Timer(delay_s, self._send, (harder,))
                 timer.daemon = True
                 timer.start()
 
-    before = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _signal_group(child: subprocess.Popen, number: int) -> None:
-    if child.poll() is None:
-        os.killpg(child.pid, number)
+    def _send(self, number: int) -> None:
+        if self.child is not None and self.child.poll() is None:
+            os.killpg(self.child.pid, number)
 
 
 def _show_progress(
