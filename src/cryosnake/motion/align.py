@@ -14,6 +14,7 @@ from the data by expectation maximisation) and of moderate local motion.
 """
 
 import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -243,9 +244,8 @@ class Aligner:
 
     def _patch_power(self, p: int) -> torch.Tensor:
         """Sum over frames of |X|^2 in a patch, (ny, nx)."""
-        # Squares of the real view: abs() of complex numbers would take a root first.
         parts = torch.view_as_real(self._spectra[:, p])
-        return torch.einsum("fyxc,fyxc->yx", parts, parts)
+        return torch.linalg.vector_norm(parts, dim=(0, 3)).square_()
 
     def _weights(self, total: torch.Tensor, *, low_pass: bool) -> tuple[torch.Tensor, float]:
         """W(k) as (ny, nx) from the signal and noise found at the present shifts, and the finest
@@ -279,9 +279,12 @@ class Aligner:
         ky, kx = self._ky, self._kx
         powers = torch.stack([torch.ones_like(kx), kx, kx * kx], dim=1).to(total.dtype)
         sums = torch.empty(self.frames, self.patches, 5, device=total.device)
+        own = threading.local()  # fresh memory for every frame would cost more than the sums
 
         def fill(f: int) -> None:
-            product = torch.sub(total, self._spectra[f])
+            if not hasattr(own, "product"):
+                own.product = torch.empty_like(total)
+            product = torch.sub(total, self._spectra[f], out=own.product)
             product.conj_physical_().mul_(self._spectra[f]).mul_(weight)
             rows = product @ powers
             real, imag = rows.real, rows.imag
