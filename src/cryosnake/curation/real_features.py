@@ -153,7 +153,9 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: flo
         spans.append(min(span / side, 1.5))
         width = 2.0 * float(ndimage.distance_transform_edt(np.pad(inside, 1)).max())
         widths.append(width / span)
-        rims.append(_rim_fraction(labels == i, box))
+        core = np.zeros(height.shape, bool)
+        core[box] = inside
+        rims.append(_rim_fraction(core))
     return _Regions(
         np.array(areas),
         np.array(spans),
@@ -163,19 +165,17 @@ def _marked_regions(height: np.ndarray, pixel_size_angst: float, usual_peak: flo
     )
 
 
-def _rim_fraction(region: np.ndarray, box: tuple[slice, slice]) -> float:
-    """Part of the border of the view that a region holds."""
-    rows, columns = region.shape
-    held = 0
-    if box[0].start == 0:
-        held += region[0].sum()
-    if box[0].stop == rows:
-        held += region[-1].sum()
-    if box[1].start == 0:
-        held += region[:, 0].sum()
-    if box[1].stop == columns:
-        held += region[:, -1].sum()
-    return float(held) / (2 * (rows + columns))
+def _rim_fraction(region: np.ndarray) -> float:
+    """Longest unbroken part of the border of the view that a region holds, as a fraction.
+
+    A film comes in from outside on a broad front; lumps that touch each other reach the border
+    here and there.
+    """
+    rim = np.concatenate([region[0], region[1:, -1], region[-1, -2::-1], region[-2:0:-1, 0]])
+    if rim.all():
+        return 1.0
+    steps = np.flatnonzero(~np.concatenate([rim, rim]))  # twice around: the border is closed
+    return float(np.diff(steps).max() - 1) / len(rim)
 
 
 def _two_areas(small: np.ndarray, pixel_size_angst: float) -> dict[str, float]:
@@ -227,6 +227,5 @@ def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
     labels, _ = ndimage.label(minority)
     sizes = np.bincount(labels.ravel())[1:]
     piece = labels == 1 + int(np.argmax(sizes))
-    rim = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
-    whole = sizes.max() > 0.8 * minority.sum() and rim.mean() > 0.155
+    whole = sizes.max() > 0.8 * minority.sum() and _rim_fraction(piece) > 0.15
     return float(separation), float(piece.mean()) if whole else 0.0
