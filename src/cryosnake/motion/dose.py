@@ -68,13 +68,14 @@ def low_rank(weights: np.ndarray, tolerance: float = 1e-3) -> tuple[np.ndarray, 
     """
     if not np.isfinite(weights).all():
         raise ValueError("weights are not finite")
-    left, singular, right = np.linalg.svd(weights, full_matrices=False)
-    for rank in range(1, singular.size + 1):
-        frequency_factors = singular[:rank, None] * right[:rank]
-        error = np.linalg.norm(weights - left[:, :rank] @ frequency_factors, axis=0).max()
-        if error <= tolerance:
-            break
-    return left[:, :rank], frequency_factors
+    # Singular vectors from the small (F, F) matrix of products: precise to far below `tolerance`.
+    _, vectors = np.linalg.eigh(weights @ weights.T)
+    vectors = vectors[:, ::-1]
+    projections = vectors.T @ weights
+    missing = 1.0 - np.cumsum(projections**2, axis=0)
+    rank = int(np.argmax((missing.max(axis=1) <= tolerance**2).tolist() + [True])) + 1
+    rank = min(rank, len(weights))
+    return vectors[:, :rank], projections[:rank]
 
 
 def radial_frequencies_per_angst(pixel_size_angst: float, count: int = 2048) -> np.ndarray:
