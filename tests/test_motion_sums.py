@@ -68,6 +68,16 @@ def test_windows_are_parts_of_the_corrected_frame(top, left, seed):
     np.testing.assert_allclose(window.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "float32"])
+def test_frames_of_every_type_are_taken(kind):
+    rng = np.random.default_rng(0)
+    corrector = make_corrector((40, 50), rng)
+    frame = rng.poisson(5, (40, 50)).astype(kind)
+    movie = RawMovie(corrector, (40, 50), 1, "cpu")
+    whole = movie.add(0, frame)
+    np.testing.assert_allclose(movie.window(0, 0, 0, torch.empty(40, 50)), whole, rtol=1e-6)
+
+
 def test_sum_equals_fourier_shifts_and_direct_weights():
     """White noise, the hardest input, moved by known amounts: against exact Fourier shifts."""
     rng = np.random.default_rng(0)

@@ -308,6 +308,8 @@ def _ramp(shift: torch.Tensor, frequency: torch.Tensor) -> torch.Tensor:
 
 
 def _ring_means(values: torch.Tensor, ring: torch.Tensor, sizes: np.ndarray) -> np.ndarray:
+    """Means over rings; on the CPU, as a GPU would add in another order every time."""
+    values, ring = values.cpu(), ring.cpu()
     sums = torch.bincount(ring.flatten(), values.flatten().double(), minlength=sizes.size + 1)
     return sums[: sizes.size].cpu().numpy() / np.maximum(sizes, 1)
 

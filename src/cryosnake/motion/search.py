@@ -91,11 +91,12 @@ def _pair_maps(spectra, grid, groups, max_shift_angst, bfactor_angst2) -> tuple[
 def _radially_smooth(power: torch.Tensor, radius: torch.Tensor, limit: float) -> torch.Tensor:
     """Power replaced by its mean in 24 rings."""
     bins = 24
-    index = (radius * (bins / limit)).long().clamp_(max=bins)
-    total = torch.bincount(index.flatten(), power.flatten().double(), minlength=bins + 1)
+    # On the CPU: a GPU would add in another order every time.
+    index = (radius.cpu() * (bins / limit)).long().clamp_(max=bins)
+    total = torch.bincount(index.flatten(), power.cpu().flatten().double(), minlength=bins + 1)
     number = torch.bincount(index.flatten(), minlength=bins + 1).clamp(min=1)
     ring = (total / number).float()
-    return ring[index].clamp_min(ring[ring > 0].min())
+    return ring[index].clamp_min(ring[ring > 0].min()).to(power.device)
 
 
 def _smooth_drift(maps: np.ndarray, centres: np.ndarray, frames: int) -> np.ndarray:

@@ -38,10 +38,12 @@ def weighted_sums(movie: RawMovie, shift_at, factors: np.ndarray, team: Workers)
     device = movie.gain.device
     sums = torch.empty(factors.shape[1], height, width, device=device)
     factors = torch.as_tensor(factors.T.copy(), dtype=torch.float32, device=device)
+    # A GPU has no cache to fit into: it takes whole rows, for fewer and longer operations.
+    side = BLOCK_COLUMNS if device.type == "cpu" else width
     blocks = [
-        (slice(top, min(top + BLOCK_ROWS, height)), slice(left, min(left + BLOCK_COLUMNS, width)))
+        (slice(top, min(top + BLOCK_ROWS, height)), slice(left, min(left + side, width)))
         for top in range(0, height, BLOCK_ROWS)
-        for left in range(0, width, BLOCK_COLUMNS)
+        for left in range(0, width, side)
     ]
 
     def fill(some) -> None:
