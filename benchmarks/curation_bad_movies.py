@@ -137,7 +137,8 @@ def failing(row: dict, config: CurationConfig) -> list[str]:
     """The filters that reject the movie, in order, with what they say in short."""
     found = []
     for name in FILTERS:
-        if name not in config.reject_by or row[FLAG_COLUMNS[name]] != 0:
+        unread = row["csnReason"] == "input"
+        if unread or name not in config.reject_by or row[FLAG_COLUMNS[name]] != 0:
             continue
         found.append(name)
         if name == "class":
