@@ -14,12 +14,13 @@ _SECTORS = 36
 def ice_ring_score(tiles: Tiles, power: torch.Tensor) -> float:
     """Height of the rings of hexagonal ice near 3.7 A above their surroundings.
 
-    The log power is averaged over rings one pixel wide between 4.35 and 3.2 A. A parabola through
-    the rings outside the three ice spacings (3.89, 3.66, 3.44 A) is the surroundings, their scatter
-    about it the standard deviation. The same is done in sectors of ten degrees, of which the
-    strongest at the ice spacings is compared with the strongest elsewhere, so that the spots of a
-    few crystals count too. The larger of the two heights is the score: within about -3 to 4 where
-    there is no crystalline ice. NaN where the pixels are too large to show the ring's far side.
+    The power is averaged over rings one pixel wide between 4.35 and 3.2 A, and its logarithm
+    taken. A parabola through the rings outside the three ice spacings (3.89, 3.66, 3.44 A) is the
+    surroundings, their scatter about it the standard deviation. The same is done in sectors of
+    ten degrees, of which the strongest at the ice spacings is compared with the strongest
+    elsewhere, so that the spots of a few crystals count too. The larger of the two heights is
+    the score: 1 to 4 where there is no crystalline ice, since it is the largest of many rings.
+    NaN where the pixels are too large to show the ring's far side.
     """
     if tiles.finest_angst > 3.3:
         return math.nan
@@ -27,7 +28,7 @@ def ice_ring_score(tiles: Tiles, power: torch.Tensor) -> float:
     mask = band_mask(tiles, low, high)
     ky, kx = (grid.expand(mask.shape)[mask].double() for grid in tiles.coordinates())
     k = (ky**2 + kx**2).sqrt()
-    value = power[mask].double().clamp_min(1e-20).log()
+    value = power[mask].double()
     step = 1.0 / (tiles.side_px * tiles.pixel_size_y_angst)
     ring = ((k - low) / step).long()
     rings = int(ring.max()) + 1
@@ -36,8 +37,8 @@ def ice_ring_score(tiles: Tiles, power: torch.Tensor) -> float:
     centre = low + (torch.arange(rings, dtype=torch.float64, device=k.device) + 0.5) * step
     spacing = torch.tensor([1.0 / d for d in ICE_RINGS_ANGST], device=k.device)
     near = (centre[:, None] - spacing[None, :]).abs().amin(1) < _RING_HALF_WIDTH_PER_ANGST
-    mean = _means(value, ring, rings)
-    by_sector = _means(value, sector * rings + ring, rings * (_SECTORS // 2)).view(-1, rings)
+    mean = _log_means(value, ring, rings)
+    by_sector = _log_means(value, sector * rings + ring, rings * (_SECTORS // 2)).view(-1, rings)
     heights = _heights(mean[None], centre, near)
     ring_score = float(heights[0][near].max())
     heights = _heights(by_sector, centre, near)
@@ -46,9 +47,9 @@ def ice_ring_score(tiles: Tiles, power: torch.Tensor) -> float:
     return max(ring_score, spot_score)
 
 
-def _means(value: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:
+def _log_means(value: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:
     total = torch.bincount(index, weights=value, minlength=size)
-    return total / torch.bincount(index, minlength=size).clamp_min(1)
+    return (total / torch.bincount(index, minlength=size).clamp_min(1)).clamp_min(1e-20).log()
 
 
 def _heights(rows: torch.Tensor, centre: torch.Tensor, near: torch.Tensor) -> torch.Tensor:

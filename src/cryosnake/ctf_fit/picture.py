@@ -7,9 +7,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from cryosnake.ctf import wavelength_angst
 from cryosnake.ctf_fit.fit import CtfFit
+
+_SMOOTHING_PX = 0.8
 
 
 def model_rings(fit: CtfFit, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -34,8 +37,8 @@ def model_rings(fit: CtfFit, shape: tuple[int, int]) -> tuple[np.ndarray, np.nda
 
 
 def flat_rings(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
-    """The spectrum (T, T) without its rotational background, in units of its local scatter,
-    and the frequencies in 1/angstrom."""
+    """The spectrum (T, T) without its rotational background, in units of its local scatter and
+    a little smoothed, and the frequencies in 1/angstrom."""
     _, k = model_rings(fit, fit.spectrum.shape)
     step = fit.spectrum_pixel_per_angst[0]
     ring = (k / step).astype(int)
@@ -49,7 +52,8 @@ def flat_rings(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
     spread = np.sqrt(np.bincount(ring.ravel(), (rest**2).ravel()) / np.maximum(count, 1))
     padded = np.pad(spread, width, mode="edge")
     spread = np.convolve(padded, taper / taper.sum(), mode="valid")
-    return rest / np.maximum(spread[ring], 1e-6), k
+    # a little smoothing: the eye sees rings in the speckle of few tiles
+    return gaussian_filter(rest / np.maximum(spread[ring], 1e-6), _SMOOTHING_PX), k
 
 
 def draw_ctf(fit: CtfFit, *, side_px: int = 512) -> np.ndarray:
@@ -61,7 +65,7 @@ def draw_ctf(fit: CtfFit, *, side_px: int = 512) -> np.ndarray:
     rings, k = flat_rings(fit)
     model, _ = model_rings(fit, rings.shape)
     end = float(fit.frequency_per_angst[-1])
-    shown = np.clip(0.5 + rings / 5.0, 0.0, 1.0)
+    shown = np.clip(0.5 + rings / 2.4, 0.0, 1.0)
     half = rings.shape[1] // 2
     fitted = k <= 1.0 / fit.resolution_high_angst
     shown[:, :half] = np.where(fitted, model, 0.5)[:, :half]

@@ -118,8 +118,8 @@ def sliding_correlation(
 
     The window holds a ring and a half to each side, and at least nine bins. A parabola is taken
     out of data and model in each window, so that no background has to be known. What the parabola
-    took out at the window's centre is the background of that bin; the rest is scaled by the
-    regression on the model.
+    took out at the window's centre is the background of that bin; the rest is scaled to the
+    model's standard deviation in the window.
     """
     size = len(data)
     ring = 2.0 * math.pi * _WINDOW_RINGS
@@ -137,9 +137,8 @@ def sliding_correlation(
         power = math.sqrt(float(d @ d) * float(m @ m))
         if power > 0:
             correlation[i] = float(d @ m) / power
-            height = float(d @ m) / float(m @ m)
-            # the model's own smooth part stays in what is shown
-            shown = d[i - low] / height if height > 0 else 0.0
+            # brought to the model's height, plus the model's own smooth part
+            shown = d[i - low] * math.sqrt(float(m @ m) / float(d @ d))
             flat[i] = shown + model[i] - m[i - low]
     return correlation, flat
 
