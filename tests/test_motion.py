@@ -11,6 +11,8 @@ from cryosnake.config.model import MotionConfig
 from cryosnake.errors import BadInputError
 from cryosnake.motion import correct_motion, write_motion_star
 from cryosnake.movies import FrameCorrector
+from cryosnake.simulate import SimulationConfig
+from cryosnake.simulate import simulate_movie as simulate
 from cryosnake.tables import read_star
 
 
@@ -130,8 +132,30 @@ def test_fixed_pattern_does_not_hold_the_alignment():
 def test_noise_alone_gives_no_wild_shifts(seed):
     frames = np.random.default_rng(seed).poisson(1.0, (20, 512, 512)).astype(np.uint8)
     result = corrected(small_movie(), frames)
-    assert np.abs(result.shifts_px).max() < 2.0
+    assert "too little in common" in result.problem
+    assert not result.shifts_px.any()
     assert result.plain.mean() == pytest.approx(20, rel=0.01)
+
+
+def test_empty_ice_is_not_aligned_and_thin_signal_is():
+    options = {"height_px": 384, "width_px": 384, "frames": 12, "hot_pixels": 0}
+    config = SimulationConfig(**options, particles_per_um2=1500)
+    for scenario, refused in (("empty", True), ("good", False)):
+        simulated = simulate(config, 0, scenario=scenario)
+        result = correct_motion(
+            simulated.frames(),
+            12,
+            config.shape,
+            FrameCorrector(simulated.gain),
+            pixel_size_angst=config.pixel_size_angst,
+            voltage_kv=config.voltage_kv,
+            dose_e_per_angst2_per_frame=config.dose_e_per_angst2_per_frame,
+            config=MotionConfig(),
+        )
+        assert (result.problem is not None) == refused
+        if not refused:
+            error = result.shifts_px - simulated.truth.shift_px
+            assert np.sqrt(((error - error.mean(axis=0)) ** 2).mean()) < 0.25
 
 
 def test_implausible_shift_is_reported_and_not_applied():

@@ -19,6 +19,8 @@ from cryosnake.motion.spectra import PatchGrid, SpectraMaker, make_grid, patch_c
 from cryosnake.motion.sums import combined, weighted_sums
 from cryosnake.motion.workers import Workers, workers
 
+MAX_DISAGREEMENT_ANGST = 8.0
+
 
 def correct_motion(
     frames: Iterable,
@@ -70,20 +72,26 @@ def correct_motion(
     with workers(device) as team:
         movie = RawMovie(corrector, shape, n_frames, device)
         spectra, means = _read(frames, n_frames, movie, grid, amplitudes, team)
-        start = search_path(
+        start, disagreement = search_path(
             spectra,
             grid,
             dose_e_per_angst2_per_frame=dose_e_per_angst2_per_frame,
             max_shift_angst=config.max_shift_angst,
             bfactor_angst2=config.bfactor_angst2,
         )
-        alignment = Aligner(spectra, grid, amplitudes, config.bfactor_angst2, team).run(start)
+        if disagreement > MAX_DISAGREEMENT_ANGST:
+            alignment = None
+            problem = (
+                "the frames have too little in common: two halves of the data give paths that "
+                f"differ by {disagreement:.0f} A"
+            )
+        else:
+            alignment = Aligner(spectra, grid, amplitudes, config.bfactor_angst2, team).run(start)
+            problem = _problem(alignment, grid, config.max_shift_angst)
         del spectra
-    problem = _problem(alignment, grid, config.max_shift_angst)
     if problem is not None:
-        alignment = Alignment(
-            np.zeros((n_frames, 2)), None, alignment.errors, alignment.resolution_angst
-        )
+        unknown = np.full(grid.count, math.inf)
+        alignment = Alignment(np.zeros((n_frames, 2)), None, unknown, math.inf)
     time_axis = np.arange(n_frames) / max(1, n_frames - 1)
     coefficients = alignment.coefficients
     if coefficients is None:

@@ -33,12 +33,14 @@ def search_path(
     dose_e_per_angst2_per_frame: float,
     max_shift_angst: float,
     bfactor_angst2: float,
-) -> np.ndarray:
-    """Whole-frame shifts (F, 2) (y, x) in binned pixels, right to a few angstrom.
+) -> tuple[np.ndarray, float]:
+    """Whole-frame shifts (F, 2) (y, x) in binned pixels, right to a few angstrom; and how much, in
+    angstrom (root mean square), the paths differ that two halves of the data give.
 
     Every pair of groups of frames is cross-correlated (summed over patches) at 12 A; the path
     that maximises the sum over all pairs is first sought among smooth drifts (three profiles in
-    time times all displacements), then improved group by group.
+    time times all displacements), then improved group by group. The halves are the frequencies
+    of even and of odd index, which share no noise: what they agree on is in the specimen.
 
     Parameters
     ----------
@@ -46,20 +48,26 @@ def search_path(
     """
     frames = spectra.shape[0]
     if frames < 2:
-        return np.zeros((frames, 2))
+        return np.zeros((frames, 2)), 0.0
     groups = group_frames(frames, dose_e_per_angst2_per_frame)
-    maps, step_px = _pair_maps(spectra, grid, groups, max_shift_angst, bfactor_angst2)
+    halves, step_px = _pair_maps(spectra, grid, groups, max_shift_angst, bfactor_angst2)
     centres = np.array([group.mean() for group in groups])
-    path = _improved(maps, _smooth_drift(maps, centres, frames), step_px * grid.pixel_size_angst)
-    path_px = path * step_px
-    return np.stack(
-        [_interpolated(np.arange(frames), centres, path_px[:, axis]) for axis in (0, 1)], axis=1
-    )
+
+    def path(maps: np.ndarray) -> np.ndarray:
+        return _improved(maps, _smooth_drift(maps, centres, frames), STEP_ANGST) * step_px
+
+    best, first, second = (path(maps) for maps in (halves[0] + halves[1], *halves))
+    difference = first - second
+    difference -= difference.mean(axis=0)
+    shifts = [_interpolated(np.arange(frames), centres, best[:, axis]) for axis in (0, 1)]
+    disagreement = np.sqrt((difference**2).sum(axis=1).mean()) * grid.pixel_size_angst
+    return np.stack(shifts, axis=1), float(disagreement)
 
 
 def _pair_maps(spectra, grid, groups, max_shift_angst, bfactor_angst2) -> tuple[np.ndarray, float]:
-    """Correlation of every pair of groups on a square grid of shifts, (G, G, n, n); entry [g, h]
-    is largest at shift of h minus shift of g. Also the step in binned pixels."""
+    """Correlation of every pair of groups on a square grid of shifts, (2, G, G, n, n), of either
+    half of the frequencies; entry [:, g, h] is largest at shift of h minus shift of g. Also the
+    step in binned pixels."""
     radius = grid.radius_per_angst
     limit = min(1.0 / SEARCH_RESOLUTION_ANGST, float(radius.max()))
     rows = grid.ky.abs() <= limit * grid.pixel_size_angst
@@ -73,18 +81,22 @@ def _pair_maps(spectra, grid, groups, max_shift_angst, bfactor_angst2) -> tuple[
     mask = grid.is_usable(ky, kx) & (radius <= limit)
     weight = mask * torch.exp(-0.5 * bfactor_angst2 * radius**2)
     weight = weight / _radially_smooth(power, radius, limit)
+    parity = torch.arange(ky.numel(), device=ky.device)[:, None] + torch.arange(
+        kx.numel(), device=ky.device
+    )
+    weights = torch.stack([weight * (parity % 2 == half) for half in (0, 1)])
     step_px = STEP_ANGST / grid.pixel_size_angst
     reach = math.ceil(max_shift_angst / STEP_ANGST)
     shifts = torch.arange(-reach, reach + 1, device=ky.device, dtype=torch.float32) * step_px
     phase_y = torch.exp(-2j * math.pi * shifts[:, None] * ky[None, :])
     phase_x = torch.exp(-2j * math.pi * kx[:, None] * shifts[None, :])
     count = len(groups)
-    maps = torch.zeros(count, count, shifts.numel(), shifts.numel(), device=ky.device)
+    maps = torch.zeros(2, count, count, shifts.numel(), shifts.numel(), device=ky.device)
     for g in range(count - 1):
-        pairs = (coarse[g].conj()[None] * coarse[g + 1 :]).sum(1) * weight
-        found = (phase_y @ pairs @ phase_x).real
-        maps[g, g + 1 :] = found
-        maps[g + 1 :, g] = found.flip((-1, -2))
+        pairs = (coarse[g].conj()[None] * coarse[g + 1 :]).sum(1)
+        found = (phase_y @ (pairs * weights[:, None]) @ phase_x).real
+        maps[:, g, g + 1 :] = found
+        maps[:, g + 1 :, g] = found.flip((-1, -2))
     return maps.cpu().numpy(), step_px
 
 
