@@ -121,7 +121,7 @@ def test_the_model_in_the_picture_is_relions_ctf_squared():
     """The rings drawn beside the data, against RELION's formula (quadratic form, not angles)."""
     noise = np.random.default_rng(1).normal(size=(600, 600))
     fit = fit_ctf(noise, pixel_size_angst=1.0, config=CtfConfig(tile_px=256), **OPTICS)
-    rings, _ = model_rings(fit, fit.spectrum.shape)
+    rings, _ = model_rings(fit)
     side = fit.spectrum.shape[0]
     step_y, step_x = fit.spectrum_pixel_per_angst
     ky = (np.arange(side) - side // 2)[:, None] * step_y

@@ -4,42 +4,53 @@ import io
 import math
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from cryosnake.ctf import wavelength_angst
 from cryosnake.ctf_fit.fit import CtfFit
+from cryosnake.ctf_fit.profile import equiphase_frequency
+from cryosnake.ctf_fit.search import ring_phase_rad
 
 _SMOOTHING_PX = 0.8
+_GREYS = 12
 
 
-def model_rings(fit: CtfFit, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """CTF^2 (T, T) on the grid of the centred spectrum, and the frequencies in 1/angstrom."""
+def _grid(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
+    """Frequency (1/angstrom) and local defocus (angstrom) of the centred spectrum's pixels."""
+    height, width = fit.spectrum.shape
     step_y, step_x = fit.spectrum_pixel_per_angst
-    ky = (np.arange(shape[0]) - shape[0] // 2)[:, None] * step_y
-    kx = (np.arange(shape[1]) - shape[1] // 2)[None, :] * step_x
-    squared = ky**2 + kx**2
-    theta = np.arctan2(ky, kx)
-    wavelength = wavelength_angst(fit.optics.voltage_kv)
+    ky = (np.arange(height) - height // 2)[:, None] * step_y
+    kx = (np.arange(width) - width // 2)[None, :] * step_x
     u, v = fit.defocus_u_angst, fit.defocus_v_angst
-    turned = np.cos(2.0 * (theta - math.radians(fit.defocus_angle_deg)))
-    defocus = 0.5 * (u + v + (u - v) * turned)
-    chi = (
-        math.pi
-        * wavelength
-        * squared
-        * (defocus - 0.5 * wavelength**2 * squared * fit.optics.cs_mm * 1e7)
-    )
-    chi = chi + math.radians(fit.phase_shift_deg) + math.asin(fit.optics.amplitude_contrast)
-    return np.sin(chi) ** 2, np.sqrt(squared)
+    turned = np.cos(2.0 * (np.arctan2(ky, kx) - math.radians(fit.defocus_angle_deg)))
+    return np.hypot(ky, kx), 0.5 * (u + v + (u - v) * turned)
+
+
+def model_rings(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
+    """CTF^2 (T, T) on the grid of the centred spectrum, and the frequencies in 1/angstrom."""
+    k, defocus = _grid(fit)
+    shift = math.radians(fit.phase_shift_deg)
+    phase = ring_phase_rad(torch.from_numpy(k), torch.from_numpy(defocus), fit.optics, shift)
+    return 0.5 * (1.0 - np.cos(phase.numpy())), k
+
+
+def averaged_rings(fit: CtfFit) -> np.ndarray:
+    """The radial profile of the data laid out again along lines of equal phase: (T, T)."""
+    k, defocus = _grid(fit)
+    mean = 0.5 * (fit.defocus_u_angst + fit.defocus_v_angst)
+    position = equiphase_frequency(
+        torch.from_numpy(k), torch.from_numpy(defocus), mean, fit.optics
+    ).numpy()
+    return np.interp(position, fit.frequency_per_angst, fit.radial_data)
 
 
 def flat_rings(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
     """The spectrum (T, T) without its rotational background, in units of its local scatter and
     a little smoothed, and the frequencies in 1/angstrom."""
-    _, k = model_rings(fit, fit.spectrum.shape)
+    k, _ = _grid(fit)
     step = fit.spectrum_pixel_per_angst[0]
     ring = (k / step).astype(int)
     count = np.bincount(ring.ravel())
@@ -59,17 +70,21 @@ def flat_rings(fit: CtfFit) -> tuple[np.ndarray, np.ndarray]:
 def draw_ctf(fit: CtfFit, *, side_px: int = 512) -> np.ndarray:
     """The picture as (H, W, 3) uint8, row 0 at the bottom (`images.write_png` shows it upright).
 
-    Above, the spectrum with the model in its left half; the circle is the fit resolution.
-    Below, the radial curve of data and model with their correlation and the fit resolution.
+    Above, the model in the left half up to the finest resolution fitted, and the spectrum in the
+    right half: as it is, and, in the lower quarter, averaged along lines of equal phase. The
+    circle is the fit resolution. Below, the radial curve of data and model with their correlation
+    and the fit resolution.
     """
     rings, k = flat_rings(fit)
-    model, _ = model_rings(fit, rings.shape)
+    model, _ = model_rings(fit)
     end = float(fit.frequency_per_angst[-1])
     shown = np.clip(0.5 + rings / 2.4, 0.0, 1.0)
     half = rings.shape[1] // 2
     fitted = k <= 1.0 / fit.resolution_high_angst
+    shown[:half, half:] = averaged_rings(fit)[:half, half:]
     shown[:, :half] = np.where(fitted, model, 0.5)[:, :half]
     shown = np.where((k > end) | (k < 1.0 / fit.resolution_low_angst), 0.5, shown)
+    shown = np.round(shown * _GREYS) / _GREYS  # speckle of all greys makes a large PNG
     step_y, step_x = fit.spectrum_pixel_per_angst
     extent_x, extent_y = half * step_x, (rings.shape[0] // 2) * step_y
     figure = Figure(figsize=(side_px / 100, 1.55 * side_px / 100), dpi=100)
@@ -91,6 +106,7 @@ def draw_ctf(fit: CtfFit, *, side_px: int = 512) -> np.ndarray:
     box = {"facecolor": "black", "alpha": 0.6, "pad": 1.5, "lw": 0}
     axes.text(0.01, 0.98, "model", va="top", bbox=box, **name)
     axes.text(0.99, 0.98, "data", va="top", ha="right", bbox=box, **name)
+    axes.text(0.99, 0.06, "data, averaged", ha="right", bbox=box, **name)
     lines = (
         f"U {fit.defocus_u_angst:.0f}  V {fit.defocus_v_angst:.0f} A  "
         f"angle {fit.defocus_angle_deg:.0f} deg  fit to {fit.max_resolution_angst:.2f} A"
