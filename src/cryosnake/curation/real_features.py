@@ -12,6 +12,8 @@ from scipy import ndimage
 
 #: Pixel of the small map; coarser micrographs are used as they are.
 MAP_PIXEL_ANGST = 8.0
+#: A film holds at least this part of the border of the view without a break; a lump does not.
+FILM_RIM_FRACTION = 0.2
 _SMOOTHING_ANGST = 40.0
 _BACKGROUND_ANGST = 2000.0
 _LUMP_DIAMETER_MIN_ANGST = 200.0
@@ -29,14 +31,18 @@ def real_features(small: np.ndarray, pixel_size_angst: float) -> dict[str, float
     """All features of the small map; see `cryosnake.curation.features.FEATURES`."""
     areas = _two_areas(small, pixel_size_angst)
     smooth = ndimage.gaussian_filter(small, _SMOOTHING_ANGST / pixel_size_angst)
-    flat = smooth - _background(smooth, pixel_size_angst)
-    below = _clean_level(smooth)
-    deep = flat if below is None else smooth - below
+    clean = _clean_level(smooth)
+    flat = smooth - (_background(smooth, pixel_size_angst) if clean is None else clean)
     # lumps or gaps must not hide behind their own many peaks: noise has as many on the other side
-    dark = _marked_regions(-deep, pixel_size_angst, _usual_peak_of_either(-deep, pixel_size_angst))
-    dark = dark.chosen(dark.rim_fraction <= 0.15)  # more of the border: a film, not a lump
+    dark = _marked_regions(-flat, pixel_size_angst, _usual_peak_of_either(-flat, pixel_size_angst))
+    dark = dark.chosen(
+        dark.rim_fraction <= FILM_RIM_FRACTION
+    )  # more of the border: a film, not a lump
     bright = _marked_regions(flat, pixel_size_angst, _usual_peak_of_either(flat, pixel_size_angst))
-    bright = bright.chosen(bright.width_over_span < 0.3)  # wider: ice beside film, not a gap
+    # wider, or with much of the border: ice beside a film, not a gap
+    bright = bright.chosen(
+        (bright.width_over_span < 0.3) & (bright.rim_fraction <= FILM_RIM_FRACTION)
+    )
     is_line = dark.width_over_span < 0.25
     lumps = dark.area_fraction[~is_line]
     if _alike(lumps):
@@ -73,12 +79,12 @@ def _clean_level(smooth: np.ndarray) -> float | None:
     """The level of clean ice where much of the view is far darker; None where it is not.
 
     The view is divided at Otsu's threshold. When the brighter part holds more than 35 % and lies 6
-    of its own standard deviations above the darker one, its median is the clean level; a median
-    over the surroundings would take dark areas of this extent for the background.
+    of its own (robust) standard deviations above the darker one, its median is the clean level; a
+    median over the surroundings would take dark areas of this extent for the background.
     """
     above = smooth > otsu_threshold(smooth)
     bright, dark = smooth[above], smooth[~above]
-    if above.mean() < 0.35 or bright.mean() - dark.mean() < 6.0 * bright.std():
+    if above.mean() < 0.35 or bright.mean() - dark.mean() < 6.0 * robust_spread(bright):
         return None
     return float(np.median(bright))
 
@@ -227,5 +233,5 @@ def _otsu_separation(values: np.ndarray) -> tuple[float, float]:
     labels, _ = ndimage.label(minority)
     sizes = np.bincount(labels.ravel())[1:]
     piece = labels == 1 + int(np.argmax(sizes))
-    whole = sizes.max() > 0.8 * minority.sum() and _rim_fraction(piece) > 0.15
+    whole = sizes.max() > 0.8 * minority.sum() and _rim_fraction(piece) > FILM_RIM_FRACTION
     return float(separation), float(piece.mean()) if whole else 0.0

@@ -21,9 +21,9 @@ RESOLUTION_HIGH_ANGST = 4.0
 RESOLUTION_LOW_ANGST = 40.0
 #: Width of the low-pass on the spectra: features finer than one over this length are averaged,
 #: as in periodograms of tiles of about this size.
-LOWPASS_ANGST = 70.0
+LOWPASS_ANGST = 60.0
 #: Where less than this part of a spectrum's variance is signal, no more correlation is made of it.
-RELIABILITY_MIN = 0.25
+RELIABILITY_MIN = 0.15
 _SIDE_MIN_PX = 128
 
 
@@ -39,7 +39,8 @@ def quadrant_spectrum_correlations(
     What is left of the speckle of a periodogram lowers all correlations, the more the smaller the
     image. Its variance is known (1 / n after averaging n independent frequencies), and its effect
     is divided out (Spearman 1904, Am J Psychol 15: correction for attenuation), so that the same
-    thresholds hold for all sizes.
+    thresholds hold for all sizes. Mean and standard deviation are weighted by the part of signal
+    in the two spectra: a quadrant that shows next to nothing says little about the others.
 
     Parameters
     ----------
@@ -74,17 +75,16 @@ def quadrant_spectrum_correlations(
         max(RELIABILITY_MIN, 1.0 - noise / max(float(spectrum[annulus].var()), 1e-12))
         for spectrum in spectra
     ]
-    values = [
-        _correlation(spectra[a][annulus], spectra[b][annulus])
-        / math.sqrt(reliable[a] * reliable[b])
-        for a, b in itertools.combinations(range(4), 2)
-    ]
-    values += [
-        _correlation(spectrum[annulus], torch.rot90(spectrum)[annulus]) / part
-        for spectrum, part in zip(spectra, reliable, strict=True)
-    ]
-    values = np.clip(values, -1.0, 1.0)
-    return float(values.mean()), float(values.std())
+    pairs = list(itertools.combinations(range(4), 2)) + [(a, a) for a in range(4)]
+    values = []
+    for a, b in pairs:
+        other = torch.rot90(spectra[b]) if a == b else spectra[b]
+        values.append(_correlation(spectra[a][annulus], other[annulus]))
+    # what is divided out also tells how well each correlation is known: it is its weight
+    weights = np.array([reliable[a] * reliable[b] for a, b in pairs])
+    values = np.clip(np.array(values) / np.sqrt(weights), -1.0, 1.0)
+    mean = np.average(values, weights=weights)
+    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
 
 
 def _speckle_variance(sigma_px: float) -> float:
