@@ -59,7 +59,7 @@ def micrograph(
         np.minimum(y, size - y) * pixel_size_angst, np.minimum(x, size - x) * pixel_size_angst
     )
     disc = (disc < particle_angst / 2) * (1 + 0.6 * rng.standard_normal((size, size)))
-    phase = phase + 0.12 * _filtered(points, np.fft.rfft2(disc))
+    phase = phase + 0.06 * _filtered(points, np.fft.rfft2(disc))
     amplitude = np.zeros((size, size))
     if film_fraction:
         edge = size * film_fraction + 0.02 * size * np.sin(y / size * 3)

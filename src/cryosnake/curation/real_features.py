@@ -43,7 +43,7 @@ def real_features(small: np.ndarray, pixel_size_angst: float) -> dict[str, float
     bright = bright.chosen(
         (bright.width_over_span < 0.3) & (bright.rim_fraction <= FILM_RIM_FRACTION)
     )
-    is_line = dark.width_over_span < 0.25
+    is_line = dark.width_over_span < 0.15
     lumps = dark.area_fraction[~is_line]
     if _alike(lumps):
         lumps = lumps[:0]
