@@ -6,7 +6,8 @@ Prints Markdown rows: median and 90th percentile of the errors of U and V (as pe
 angstrom), of the astigmatism and of its angle where the astigmatism exceeds 300 A; the
 micrographs within 1 % or 100 A; the fit resolution; the time of a fit. The micrographs are
 amorphous ice under a CTF written apart from the fit (RELION's formula), with Poisson counts at
-40 e/A^2 and a steep background; `tests/ctf_synthetic.py` makes them.
+40 e/A^2 and a steep background (`tests/ctf_synthetic.py` makes them), and sums of movies of the
+acquisition simulator, 40 e/A^2, frames shifted back by the true motion.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from ctf_synthetic import micrograph
 
 from cryosnake.config.model import CtfConfig
 from cryosnake.ctf_fit import fit_ctf
+from cryosnake.simulate import SimulationConfig, simulate_movie
 
 # name, side, pixel size, ice power over noise, B-factor, background, part of the micrographs
 CASES = [
@@ -33,63 +35,84 @@ CASES = [
     ("4k, weak rings, fine pixels", 4096, 0.7, 0.4, 150.0, 5.0, 0.25),
 ]
 ASTIGMATISMS_ANGST = (0, 150, 400, 1000, 2000)
+OPTICS = {"voltage_kv": 300.0, "cs_mm": 2.7, "amplitude_contrast": 0.1}
+MOVIE_PIXEL_ANGST = 1.5
 
 
 def angle_error_deg(found, truth):
     return abs((found - truth + 90.0) % 180.0 - 90.0)
 
 
-def row(case, micrographs, device):
-    """One Markdown row: errors over 5,000 to 30,000 A."""
-    name, side, pixel, strength, b_factor, background, part = case
-    count = max(4, round(micrographs * part))
-    rng = np.random.default_rng(side)
+def row(name, pixel_size_angst, images, device):
+    """One Markdown row: errors over images that come with U, V (angstrom) and angle (degrees)."""
     errors, relative, astigmatic, angles, resolution, seconds, within = [], [], [], [], [], [], 0
-    for i in range(count):
-        mean = 5000.0 + 25000.0 * (i + rng.uniform()) / count
-        half = 0.5 * ASTIGMATISMS_ANGST[i % len(ASTIGMATISMS_ANGST)]
-        angle = rng.uniform(-90, 90)
-        image = micrograph(
-            (side, side),
-            pixel_size_angst=pixel,
-            u_angst=mean + half,
-            v_angst=mean - half,
-            angle_deg=angle,
-            seed=i,
-            signal_to_noise=strength,
-            b_factor_angst2=b_factor,
-            low_frequency=background,
-        )
+    for image, u_angst, v_angst, angle_deg in images:
         start = time.perf_counter()
         fit = fit_ctf(
-            image,
-            pixel_size_angst=pixel,
-            voltage_kv=300.0,
-            cs_mm=2.7,
-            amplitude_contrast=0.1,
-            config=CtfConfig(),
-            device=device,
+            image, pixel_size_angst=pixel_size_angst, config=CtfConfig(), device=device, **OPTICS
         )
         seconds.append(time.perf_counter() - start)
         pair = [
-            (abs(fit.defocus_u_angst - mean - half), mean + half),
-            (abs(fit.defocus_v_angst - mean + half), mean - half),
+            (abs(fit.defocus_u_angst - u_angst), u_angst),
+            (abs(fit.defocus_v_angst - v_angst), v_angst),
         ]
         errors += [error for error, _ in pair]
         relative += [100.0 * error / truth for error, truth in pair]
         within += all(error < max(100.0, 0.01 * truth) for error, truth in pair)
-        astigmatic.append(abs(fit.defocus_u_angst - fit.defocus_v_angst - 2.0 * half))
-        if 2.0 * half > 300:
-            angles.append(angle_error_deg(fit.defocus_angle_deg, angle))
+        astigmatism = u_angst - v_angst
+        astigmatic.append(abs(fit.defocus_u_angst - fit.defocus_v_angst - astigmatism))
+        if astigmatism > 300:
+            angles.append(angle_error_deg(fit.defocus_angle_deg, angle_deg))
         resolution.append(fit.max_resolution_angst)
     print(
-        f"| {name} | {count} | {np.median(errors):.0f} / {np.percentile(errors, 90):.0f} "
-        f"| {np.median(relative):.2f} / {np.percentile(relative, 90):.2f} | {within} of {count} "
+        f"| {name} | {len(seconds)} | {np.median(errors):.0f} / {np.percentile(errors, 90):.0f} "
+        f"| {np.median(relative):.2f} / {np.percentile(relative, 90):.2f} "
+        f"| {within} of {len(seconds)} "
         f"| {np.median(astigmatic):.0f} / {np.percentile(astigmatic, 90):.0f} "
         f"| {np.median(angles):.1f} / {np.percentile(angles, 90):.1f} "
         f"| {np.median(resolution):.1f} | {np.median(seconds):.2f} |",
         flush=True,
     )
+
+
+def ice_images(side, pixel_size_angst, strength, b_factor_angst2, background, count):
+    """Micrographs of amorphous ice with U, V and angle, defocus spread over 5,000 to 30,000 A."""
+    rng = np.random.default_rng(side)
+    for i in range(count):
+        mean = 5000.0 + 25000.0 * (i + rng.uniform()) / count
+        half = 0.5 * ASTIGMATISMS_ANGST[i % len(ASTIGMATISMS_ANGST)]
+        truth = {"u_angst": mean + half, "v_angst": mean - half, "angle_deg": rng.uniform(-90, 90)}
+        image = micrograph(
+            (side, side),
+            pixel_size_angst=pixel_size_angst,
+            seed=i,
+            signal_to_noise=strength,
+            b_factor_angst2=b_factor_angst2,
+            low_frequency=background,
+            **truth,
+        )
+        yield image, *truth.values()
+
+
+def movie_images(side, count):
+    """Sums of simulated movies of particles in ice, frames shifted back by the true motion."""
+    config = SimulationConfig(
+        height_px=side,
+        width_px=side,
+        pixel_size_angst=MOVIE_PIXEL_ANGST,
+        astigmatism_max_angst=1500,
+    )
+    ky, kx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    for i in range(count):
+        movie = simulate_movie(config, index=i, scenario="good")
+        total = np.zeros((side, side // 2 + 1), complex)
+        for frame, (y, x) in zip(movie.frames(), movie.truth.shift_px, strict=True):
+            total += np.fft.rfft2(np.asarray(frame, float)) * np.exp(
+                -2j * np.pi * (ky * y + kx * x)
+            )
+        truth = movie.truth.conditions
+        image = np.fft.irfft2(total, s=(side, side))
+        yield image, truth.defocus_u_angst, truth.defocus_v_angst, truth.defocus_angle_deg
 
 
 def tilt_rows(device):
@@ -113,11 +136,9 @@ def tilt_rows(device):
             fit_ctf(
                 image,
                 pixel_size_angst=1.5,
-                voltage_kv=300.0,
-                cs_mm=2.7,
-                amplitude_contrast=0.1,
                 config=CtfConfig(tilted=tilted),
                 device=device,
+                **OPTICS,
             )
             for tilted in (False, True)
         )
@@ -146,8 +167,14 @@ def main():
         "| astigmatism error (A) | angle error (deg) | fit resolution (A) | time (s) |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for case in CASES:
-        row(case, arguments.micrographs, arguments.device)
+    for name, side, pixel, strength, b_factor, background, part in CASES:
+        count = max(4, round(arguments.micrographs * part))
+        images = ice_images(side, pixel, strength, b_factor, background, count)
+        row(name, pixel, images, arguments.device)
+    for side in (512, 1024):
+        images = movie_images(side, arguments.micrographs)
+        name = f"{side} px, simulated movies, particles in ice"
+        row(name, MOVIE_PIXEL_ANGST, images, arguments.device)
     tilt_rows(arguments.device)
 
 
