@@ -1,10 +1,12 @@
 """The counting detector: sensitivity of its pixels, counts, and the gain reference."""
 
+import math
+
 import numpy as np
 import torch
 
 _INVERSE_BELOW = 12.0  # mean counts up to which inverting the distribution is the faster way
-_BLOCK_PX = 1 << 20  # stays in cache
+_BLOCK_PX = 1 << 16  # stays in cache
 
 
 def pixel_sensitivity(
@@ -40,8 +42,8 @@ def gain_reference(sensitivity: np.ndarray) -> np.ndarray:
 def poisson_counts(mean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Poisson counts, float32, of the means given (any shape, not negative).
 
-    Small means, as in counting cameras, go through the cumulative distribution term by term, in
-    blocks; this is two to three times faster than rejection sampling.
+    Small means, as in counting cameras, go through the cumulative distribution term by term: a
+    count is at least k where u e^m exceeds the sum of m^j / j! below k.
     """
     flat = mean.reshape(-1)
     counts = torch.empty_like(flat)
@@ -51,14 +53,16 @@ def poisson_counts(mean: torch.Tensor, generator: torch.Generator) -> torch.Tens
         if highest > _INVERSE_BELOW:
             counts[start : start + _BLOCK_PX] = torch.poisson(block, generator=generator)
             continue
-        uniform = torch.rand(block.numel(), generator=generator)
-        found = counts[start : start + _BLOCK_PX].zero_()
-        term = torch.exp(-block)
-        cumulative = term.clone()
-        # Six standard deviations and ten counts reach beyond the resolution of `uniform`.
-        for k in range(1, int(highest + 6.0 * highest**0.5 + 10.0)):
-            found += uniform > cumulative
-            term *= block
-            term /= k
-            cumulative += term
+        scaled = torch.rand(block.numel(), generator=generator).mul_(torch.exp(block))
+        found = torch.zeros(block.numel(), dtype=torch.uint8)
+        above = torch.empty(block.numel(), dtype=torch.bool)
+        power = torch.ones_like(block)
+        total = torch.ones_like(block)
+        # Six standard deviations and four counts reach beyond the resolution of the draw.
+        for k in range(1, int(highest + 6.0 * highest**0.5 + 4.0)):
+            torch.gt(scaled, total, out=above)
+            found += above.view(torch.uint8)
+            power *= block
+            total.add_(power, alpha=1.0 / math.factorial(k))
+        counts[start : start + _BLOCK_PX] = found
     return counts.reshape(mean.shape)
