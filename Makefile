@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+DEMO_MOVIES := --height-px 1024 --width-px 1024 --frames 16 --pixel-size-angst 1.3 \
+    --dose-e-per-angst2-per-frame 2 --format tiff --metadata epu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -37,6 +39,19 @@ lock:
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --extra test --strip-extras --no-annotate --no-header \
 	    --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+# A simulated acquisition, the workflow, then a second acquisition of which just the new movies are done.
+demo: env
+	rm -rf $(DEMO)
+	$(BIN)/cryosnake simulate $(DEMO)/movies --truth $(DEMO)/truth --seed 7 --movies 24 $(DEMO_MOVIES) \
+	    --scenario drift=1 --scenario ice_major=1 --scenario contamination=1 --scenario film=1 \
+	    --scenario empty=1 --scenario crack=1 --scenario truncated=1 --scenario good=17 --quiet
+	$(BIN)/cryosnake init $(DEMO)/movies --session $(DEMO)/session --cs-mm 2.7 --template demo
+	$(BIN)/cryosnake run $(DEMO)/session
+	$(BIN)/cryosnake simulate $(DEMO)/movies --truth $(DEMO)/truth --seed 7 --movies 6 $(DEMO_MOVIES) \
+	    --append --quiet
+	$(BIN)/cryosnake run $(DEMO)/session
+	@echo "The report: $(abspath $(DEMO))/session/results/report.html"
 
 demo-clean:
 	rm -rf $(DEMO)

@@ -75,9 +75,12 @@ def _metrics(config: Config) -> dict[str, Metric]:
 
 
 def _axis(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """The axis along the session: hours where known, else the number of the movie."""
-    if table["hours"].notna().any():
-        return table["hours"].to_numpy(), "hours since the first movie"
+    """The axis along the session: time where known, else the number of the movie."""
+    hours = table["hours"].to_numpy(float)
+    if np.isfinite(hours).any():
+        if np.nanmax(hours) < 1.0:
+            return 60.0 * hours, "minutes since the first movie"
+        return hours, "hours since the first movie"
     return table["number"].to_numpy(float), "movie"
 
 

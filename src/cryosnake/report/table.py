@@ -79,15 +79,16 @@ def prepared(micrographs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _hours(table: pd.DataFrame) -> pd.Series:
-    """Hours since the first movie; NaN unless nearly all movies have a time and they differ."""
+    """Hours since the first movie; NaN where unknown, and for all unless most movies have a time
+    and the times differ by more than it takes to copy files."""
     moments = pd.to_datetime(
         table["csnAcquisitionTime"], errors="coerce", utc=True, format="ISO8601"
     )
     since = (moments - moments.min()).dt.total_seconds() / 3600.0
     arrival = (table["csnArrival_s"] - table["csnArrival_s"].min()) / 3600.0
-    for hours in (since, arrival):
+    for hours, shortest in ((since, 0.0), (arrival, 1.0 / 60.0)):
         # a single time, or movies all copied at once, would make a useless axis
-        if len(hours) and hours.notna().mean() > 0.95 and hours.nunique() > max(1, len(hours) / 20):
+        if len(hours) and hours.notna().mean() > 0.5 and hours.max() > shortest:
             return hours
     return pd.Series(np.nan, index=table.index)
 

@@ -22,7 +22,7 @@ class Listing:
 def input_root(session: Path, config: Config) -> Path:
     """The folder of the movies: that of `input.path`, or the fixed part of its glob."""
     path = Path(config.input.path)
-    if glob.has_magic(str(path)):
+    if _is_pattern(session, config.input.path):
         fixed = []
         for part in path.parts:
             if glob.has_magic(part):
@@ -62,7 +62,7 @@ def list_movies(session: Path, config: Config) -> Listing:
     facts = config.acquisition
     references = {os.path.realpath(session / f) for f in (facts.gain, facts.defects) if f}
     names = {os.path.basename(f) for f in references}
-    if glob.has_magic(pattern):
+    if _is_pattern(session, pattern):
         found = glob.glob(pattern, root_dir=session, recursive=True)
         found = [p for p in found if not _below(os.path.realpath(session / p), own)]
         found = [p for p in found if not os.path.isdir(session / p)]
@@ -79,6 +79,11 @@ def list_movies(session: Path, config: Config) -> Listing:
         if os.path.basename(p) not in names or os.path.realpath(session / p) not in references
     )
     return listing
+
+
+def _is_pattern(session: Path, path: str) -> bool:
+    """Whether a path is a glob; a folder whose name holds brackets is a folder."""
+    return glob.has_magic(path) and not (session / path).is_dir()
 
 
 def _below(path: str, folders: set[str]) -> bool:
