@@ -18,11 +18,10 @@ from pathlib import Path
 
 import mrcfile
 import torch
-from PIL import Image
 
 from cryosnake.config.model import CtfConfig
 from cryosnake.ctf_fit import draw_ctf, fit_ctf
-from cryosnake.files import written_whole
+from cryosnake.images import write_png
 
 NAMES = ("epu2.9_example", "fei-extended")
 CS_MM = 2.7  # of a Titan; the FEI header does not hold it
@@ -56,13 +55,6 @@ def describe(name, fit):
     )
 
 
-def save_picture(path, picture):
-    """As a PNG of 48 colours, which is a third of the size."""
-    with written_whole(path) as temporary:
-        image = Image.fromarray(picture[::-1].copy()).quantize(48, dither=Image.Dither.NONE)
-        image.save(temporary, format="PNG", optimize=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -91,7 +83,7 @@ def main():
                 print(describe(f"{name}, {part}", fit), flush=True)
                 if part == "whole":
                     stem = name.replace(".", "_").replace("-", "_")
-                    save_picture(arguments.pictures / f"ctf_{stem}.png", draw_ctf(fit))
+                    write_png(arguments.pictures / f"ctf_{stem}.png", draw_ctf(fit))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,14 @@ def test_success_renames_and_leaves_nothing_else(tmp_path):
 def test_an_error_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
     target = tmp_path / "table.star"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="half way"), written_whole(target) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError("half way")
+
+    def break_off():
+        with written_whole(target) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        break_off()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

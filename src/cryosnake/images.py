@@ -43,12 +43,14 @@ def read_mrc(path: str | os.PathLike) -> tuple[np.ndarray, float]:
 def write_png(path: str | os.PathLike, grey: np.ndarray) -> None:
     """Write an (H, W) uint8 or (H, W, 3) uint8 array as PNG whole or not at all.
 
-    Row 0 of `grey` is the bottom, as in MRC, and is shown at the bottom.
+    Row 0 of `grey` is the bottom, as in MRC, and is shown at the bottom. Pictures in colour are
+    reduced to 48 colours, which diagrams do not miss: a third of the size.
     """
+    picture = Image.fromarray(np.ascontiguousarray(grey[::-1]))
+    if picture.mode == "RGB":
+        picture = picture.quantize(48, dither=Image.Dither.NONE)
     with written_whole(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(grey[::-1])).save(
-            temporary, format="PNG", optimize=True
-        )
+        picture.save(temporary, format="PNG", optimize=True)
 
 
 def stretched(
