@@ -175,6 +175,9 @@ class SimulationConfig(Options):
     half_written_for_movies: int = option(
         2, "a half-written movie is completed after this many further movies", ge=1
     )
+    clean_micrographs: bool = option(
+        False, "also keep the phase of the particles alone, before the CTF, beside the truth"
+    )
     end_marker: bool = option(False, "leave a file END in the folder at the end")
     workers: int = option(1, "processes that compute movies", ge=1, le=256)
 

@@ -15,7 +15,7 @@ from cryosnake.simulate.scenarios import Conditions
 from cryosnake.simulate.warp import bspline_prefilter, sample_bspline
 
 _PLANE_STEP_ANGST = 150.0  # of defocus, between the planes that a tilted field is blended from
-_ROWS_AT_ONCE_PX = 1 << 19
+_PIXELS_AT_ONCE = 1 << 16  # stays in cache
 
 
 def critical_exposure_e_per_angst2(
@@ -132,7 +132,7 @@ class Exposure:
             return self.specimen.cut(image, self.config.shape).clone()
         height, width = self.config.shape
         result = torch.empty(height, width)
-        rows = max(1, _ROWS_AT_ONCE_PX // width)
+        rows = max(1, _PIXELS_AT_ONCE // width)
         x = torch.arange(width, dtype=torch.float32)[None, :]
         u = (x + 0.5) / width - 0.5
         scale = float(local.saturation[index]) / self.px

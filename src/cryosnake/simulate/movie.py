@@ -141,8 +141,9 @@ class SimulatedMovie:
         for expected in self.expected_frames():
             with one_thread():
                 mean = expected.mul_(rate)
-                mean[hot_y, hot_x] += hot
-                counts = poisson_counts(mean, generator).clamp_(max=highest)
+                counts = poisson_counts(mean, generator)
+                counts[hot_y, hot_x] += torch.poisson(hot, generator=generator)
+                counts.clamp_(max=highest)
                 frame = counts.numpy().astype(self.dtype)
             yield frame
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cryosnake.errors import BadInputError
 from cryosnake.files import write_text, written_whole
+from cryosnake.images import write_mrc
 from cryosnake.simulate.config import SimulationConfig
 from cryosnake.simulate.metadata import movie_path, place_of, sidecar
 from cryosnake.simulate.movie import session_detector, simulate_movie
@@ -50,8 +51,9 @@ def simulate(
 
     Parameters
     ----------
-    truth_dir : gets `movies.csv` (one row a movie), per movie `<name>.json`, `<name>_motion.csv`
-        and `<name>_particles.csv`, and `simulation.json`. It must not lie in `out_dir`.
+    truth_dir : gets `movies.csv` (one row a movie), per movie `<name>.json`, `<name>_motion.csv`,
+        `<name>_particles.csv` and, if asked for, `<name>_clean.mrc`; and `simulation.json`. It
+        must not lie in `out_dir`.
     append : a second acquisition into the same folders: the numbering goes on.
     progress : called with (movies written, movies in all, name) after each.
 
@@ -154,6 +156,9 @@ def _compute(job: _Job) -> dict:
     )
     write_movie(movie, job.staging / relative.name)
     write_truth(movie.truth, job.truth_dir)
+    if config.clean_micrographs:
+        clean = job.truth_dir / f"{relative.stem}_clean.mrc"
+        write_mrc(clean, movie.particle_phase(), config.pixel_size_angst)
     place = place_of(config, job.index)
     cell = place.beam_cell[1] * config.beam_shift_grid + place.beam_cell[0]
     return {

@@ -33,8 +33,11 @@ def sample_bspline(
     y0, y1, wy = _two_taps(y_px)
     x0, x1, wx = _two_taps(x_px)
 
+    grid = torch.empty(*y_px.shape, 2)
+
     def at(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        grid = torch.stack([x * (2.0 / (width - 1)) - 1.0, y * (2.0 / (height - 1)) - 1.0], -1)
+        torch.sub(x * (2.0 / (width - 1)), 1.0, out=grid[..., 0])
+        torch.sub(y * (2.0 / (height - 1)), 1.0, out=grid[..., 1])
         return F.grid_sample(
             coefficients[None, None],
             grid[None],
