@@ -1,6 +1,8 @@
 """Acquisitions on disk: formats, metadata, faults, numbering; the readers are independent of it."""
 
 import os
+import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -29,6 +31,7 @@ from cryosnake.simulate.metadata import movie_path
 from cryosnake.simulate.movie import session_detector
 from cryosnake.simulate.scenarios import scenario_sequence
 from cryosnake.simulate.writers import write_gain, write_movie
+from cryosnake.tables import read_table, write_star
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
@@ -228,6 +231,49 @@ def test_serialem_mdoc_is_understood(tmp_path):
     assert Path(facts.gain).is_file()
     clean = mrcfile.read(tmp_path / "t" / "movie_00001_clean.mrc")
     assert clean.shape == (96, 128)
+
+
+@pytest.mark.relion
+def test_relions_motion_correction_finds_the_true_shifts(tmp_path, monkeypatch):
+    program = shutil.which("relion_run_motioncorr")
+    if program is None:
+        pytest.skip("relion_run_motioncorr is not installed")
+    settings_ = config(
+        movies=1,
+        height_px=512,
+        width_px=512,
+        frames=12,
+        dose_e_per_angst2_per_frame=4.0,
+        contrast_scale=6.0,
+        drift_scale=3.0,
+        local_motion_angst=0.0,
+        metadata="none",
+    )
+    monkeypatch.chdir(tmp_path)
+    (path,) = simulate(settings_, "movies", "truth")
+    optics = {
+        "rlnOpticsGroupName": ["one"],
+        "rlnOpticsGroup": [1],
+        "rlnMicrographOriginalPixelSize": [2.0],
+        "rlnVoltage": [300.0],
+        "rlnSphericalAberration": [2.7],
+        "rlnAmplitudeContrast": [0.1],
+    }
+    movies = {"rlnMicrographMovieName": [f"movies/{path.name}"], "rlnOpticsGroup": [1]}
+    write_star("in.star", {"optics": pd.DataFrame(optics), "movies": pd.DataFrame(movies)})
+    command = "--i in.star --o out/ --use_own --dose_per_frame 4 --patch_x 1 --patch_y 1 --j 1"
+    subprocess.run(
+        [program, *command.split(), "--gainref", "movies/gain.mrc"],
+        check=True,
+        capture_output=True,
+    )
+    (found,) = (tmp_path / "out").rglob("movie_00001.star")
+    shifts = read_table(found, "global_shift")[["rlnMicrographShiftX", "rlnMicrographShiftY"]]
+    truth = pd.read_csv("truth/movie_00001_motion.csv")[["shift_x_px", "shift_y_px"]]
+    error = shifts.to_numpy(float) - truth.to_numpy()
+    error -= error.mean(0)
+    assert np.abs(truth.to_numpy()).max() > 5
+    assert np.sqrt((error**2).sum(1).mean()) < 0.2
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
