@@ -244,7 +244,11 @@ def _cause(subset: pd.DataFrame, reason: str, config: Config) -> tuple[str, str]
     if reason == "input":
         return f"; the latest: {subset['csnExplanation'].iloc[-1]}", ADVICE[reason]
     if reason == "class":
-        label = subset["csnMicrographClass"].mode().iloc[0]
+        counts = subset["csnMicrographClass"].value_counts()
+        label = counts.index[0]
+        if 2 * counts.iloc[0] <= len(subset):  # no single cause, no single advice
+            named = (f"{CLASS_TITLES.get(name, name)} {count}" for name, count in counts.items())
+            return f" ({', '.join(named)})", ADVICE[reason]
         if label in CLASS_ADVICE:
             return f", mostly {CLASS_TITLES[label]}", CLASS_ADVICE[label]
     if reason == "ctf":
