@@ -217,6 +217,7 @@ class Aligner:
         amplitudes = self._amplitudes(self._ring_radius)
         self._q2 = (amplitudes**2).sum(0)
         self._q4 = (amplitudes**4).sum(0)
+        self._power: np.ndarray | None = None
 
     def _move(self, shifts_px: np.ndarray) -> None:
         """Turn the spectra to new shifts (F, P, 2)."""
@@ -250,10 +251,11 @@ class Aligner:
     def _weights(self, total: torch.Tensor, *, low_pass: bool) -> tuple[torch.Tensor, float]:
         """W(k) as (ny, nx) from the signal and noise found at the present shifts, and the finest
         resolution with a signal."""
-        powers = self._team.each(self._patch_power, range(self.patches))
-        power = torch.stack(powers).mean(0)
+        if self._power is None:  # turning the spectra leaves it as it is
+            powers = self._team.each(self._patch_power, range(self.patches))
+            self._power = _ring_means(torch.stack(powers).mean(0), self._ring, self._ring_size)
+        power = self._power
         coherent = (total.real.square() + total.imag.square()).mean(0)
-        power = _ring_means(power, self._ring, self._ring_size)
         coherent = _ring_means(coherent, self._ring, self._ring_size)
         pairs = np.maximum(self._q2**2 - self._q4, 1e-12)
         signal = (coherent - power) / pairs
