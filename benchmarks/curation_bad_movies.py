@@ -24,8 +24,8 @@ import torch
 from cryosnake.config.model import Config, CurationConfig
 from cryosnake.curation import FLAG_COLUMNS, apply_dose_filter
 from cryosnake.movies import open_movie
-from cryosnake.preprocess import preprocess_movie
-from cryosnake.session.detector import Detector
+from cryosnake.preprocess.detector import Detector
+from cryosnake.preprocess.movie import preprocess_movie
 from cryosnake.simulate import SimulationConfig, session_detector, simulate_movie
 from cryosnake.simulate.writers import write_gain, write_movie
 

@@ -13,8 +13,8 @@ import tifffile
 import yaml
 from scipy.ndimage import gaussian_filter
 
-from cryosnake.session import layout
-from cryosnake.session.journal import Journal
+from cryosnake import layout
+from cryosnake.preprocess.journal import Journal
 from cryosnake.tables import read_table
 
 #: Columns that tell when something was done, not what was found.

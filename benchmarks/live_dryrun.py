@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.decisions import Decision, as_table
-from cryosnake.session import layout
+from cryosnake.preprocess.row import EMPTY_ROW
 from cryosnake.session.dag import SessionDag
 from cryosnake.session.ledger import Arrival, Ledger
 from cryosnake.session.milestones import freeze, write_tally
 from cryosnake.session.publish import publish_report
-from cryosnake.session.row import EMPTY_ROW
 from cryosnake.session.tables import refresh
 from cryosnake.tables import write_star
 

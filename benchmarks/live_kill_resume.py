@@ -25,7 +25,7 @@ from live_common import (
     write_movies,
 )
 
-from cryosnake.session import layout
+from cryosnake import layout
 
 
 def finished_movies(session: Path) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryosnake.compute import leased_device, use_threads
 from cryosnake.config import load_config
-from cryosnake.session.batch import preprocess_batch
+from cryosnake.preprocess.batch import preprocess_batch
 from cryosnake.session.job import job_log
 
 with job_log(snakemake.log) as log:

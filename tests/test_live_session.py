@@ -28,7 +28,7 @@ from live_common import (  # noqa: E402
 )
 from live_kill_resume import compare, killed_run  # noqa: E402
 
-from cryosnake.session import layout  # noqa: E402
+from cryosnake import layout  # noqa: E402
 from cryosnake.session.orphans import local_orphans  # noqa: E402
 from cryosnake.tables import read_table  # noqa: E402
 

@@ -15,13 +15,13 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from live_common import movie_frames, times_processed, write_config, write_movies  # noqa: E402
 
-from cryosnake import compute, preprocess  # noqa: E402
+from cryosnake import compute, layout  # noqa: E402
 from cryosnake.config import load_config  # noqa: E402
 from cryosnake.errors import SessionStopError  # noqa: E402
-from cryosnake.session import layout  # noqa: E402
-from cryosnake.session.batch import preprocess_batch  # noqa: E402
+from cryosnake.preprocess import movie as movie_step  # noqa: E402
+from cryosnake.preprocess.batch import preprocess_batch  # noqa: E402
+from cryosnake.preprocess.journal import Journal, MovieResult, Note  # noqa: E402
 from cryosnake.session.ingest import take_in  # noqa: E402
-from cryosnake.session.journal import Journal, MovieResult, Note  # noqa: E402
 from cryosnake.session.tables import refresh  # noqa: E402
 from cryosnake.tables import read_star, read_table  # noqa: E402
 
@@ -110,7 +110,7 @@ def test_a_surprise_is_a_rejected_row_and_is_tried_again(session, monkeypatch):
         raise RuntimeError("something nobody thought of")
 
     with monkeypatch.context() as patch:
-        patch.setattr(preprocess, "fit_ctf", fails)
+        patch.setattr(movie_step, "fit_ctf", fails)
         table = preprocess_batch(session, "b00000", config_of(session), CPU)
     assert (table["csnReason"] == "input").all()
     assert table["csnExplanation"].str.contains("RuntimeError: something nobody").all()
@@ -127,9 +127,9 @@ def test_a_full_disk_stops_the_job_and_what_is_finished_is_kept(session, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return write_mrc(path, *arguments)
 
-    write_mrc = preprocess.write_mrc
+    write_mrc = movie_step.write_mrc
     with monkeypatch.context() as patch:
-        patch.setattr(preprocess, "write_mrc", full)
+        patch.setattr(movie_step, "write_mrc", full)
         with pytest.raises(SessionStopError, match="the disk is full"):
             preprocess_batch(session, "b00000", config_of(session), CPU)
     assert not (session / layout.batch_table("b00000")).exists()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryosnake import layout
 from cryosnake.config import load_config
-from cryosnake.session import layout
+from cryosnake.quick_star import read_columns, read_tables
 from cryosnake.session.ingest import take_in
 from cryosnake.session.ledger import Ledger, left_out_decisions
 from cryosnake.session.names import UniqueNames, safe_stem, star_can_hold
-from cryosnake.session.quick_star import read_columns, read_tables
 from cryosnake.tables import read_table, write_star
 
 

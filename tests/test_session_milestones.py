@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.decisions import Decision, as_table
-from cryosnake.session import layout
+from cryosnake.preprocess.row import EMPTY_ROW
 from cryosnake.session.dag import SessionDag, read_tally
 from cryosnake.session.milestones import count, freeze, write_tally
-from cryosnake.session.row import EMPTY_ROW
 from cryosnake.session.tables import micrograph_blocks, refresh
 from cryosnake.tables import read_star, read_table, write_star
 

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from cryosnake import layout
 from cryosnake.config.model import Config
-from cryosnake.session import layout
 from cryosnake.session.ingest import read_tick
 from cryosnake.session.ledger import Ledger
 from cryosnake.session.scan import check_input

@@ -15,7 +15,7 @@ from filelock import Timeout
 from cryosnake.config.model import Config
 from cryosnake.errors import SessionStopError
 from cryosnake.files import write_text
-from cryosnake.session.layout import tick_file
+from cryosnake.layout import tick_file
 from cryosnake.session.ledger import Arrival, Ledger, LeftOut, Look
 from cryosnake.session.scan import input_root
 

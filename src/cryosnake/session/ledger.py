@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
+from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision, now
 from cryosnake.errors import BadInputError
 from cryosnake.files import write_text
-from cryosnake.session import layout
+from cryosnake.quick_star import read_columns
 from cryosnake.session.names import UniqueNames, star_can_hold
-from cryosnake.session.quick_star import read_columns
 from cryosnake.session.scan import list_movies
 from cryosnake.tables import star_text, write_star
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.curation import apply_dose_filter
 from cryosnake.files import write_text
-from cryosnake.session import layout
 from cryosnake.session.dag import read_tally
 from cryosnake.session.tables import micrograph_blocks, read_movies
 from cryosnake.tables import write_star

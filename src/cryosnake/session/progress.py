@@ -5,12 +5,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
-from cryosnake.session import layout
+from cryosnake.quick_star import read_columns
 from cryosnake.session.dag import read_tally
 from cryosnake.session.names import star_can_hold
-from cryosnake.session.quick_star import read_columns
 from cryosnake.session.scan import list_movies
 
 

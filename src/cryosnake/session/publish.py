@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.report import write_report
-from cryosnake.session import layout
 from cryosnake.session.milestones import MILESTONES, judged
 from cryosnake.session.tables import finished_batches, refresh
 from cryosnake.tables import read_table

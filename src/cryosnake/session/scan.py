@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
-from cryosnake.session.layout import RESULTS
+from cryosnake.layout import RESULTS
 
 
 @dataclass

@@ -23,11 +23,11 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
+from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.config.model import Config
 from cryosnake.decisions import now
 from cryosnake.errors import BadInputError, SessionStopError
-from cryosnake.session import layout
 from cryosnake.session.orphans import (
     MARK,
     cluster_jobs,

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from cryosnake import layout
 from cryosnake.acquisition import optics_groups
 from cryosnake.config.model import Config
 from cryosnake.curation import apply_dose_filter
 from cryosnake.decisions import as_table
 from cryosnake.errors import SessionStopError
 from cryosnake.files import written_whole
-from cryosnake.session import layout
-from cryosnake.session.detector import gain_decisions
+from cryosnake.preprocess.detector import gain_decisions
+from cryosnake.quick_star import read_tables
 from cryosnake.session.ledger import left_out_decisions
-from cryosnake.session.quick_star import read_tables
 from cryosnake.tables import write_star
 
 _OPTICS = {

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from cryosnake import layout
 from cryosnake.config.model import AcquisitionConfig
 from cryosnake.decisions import Decision
 from cryosnake.errors import BadInputError
@@ -34,7 +35,6 @@ from cryosnake.movies import (
     read_gain,
     resize_gain,
 )
-from cryosnake.session import layout
 
 log = logging.getLogger("cryosnake")
 

@@ -26,9 +26,9 @@ from cryosnake.fourier import bin_image, good_size
 from cryosnake.images import stretched, write_mrc, write_png
 from cryosnake.motion import MotionResult, correct_motion, write_motion_star
 from cryosnake.movies import Movie, check_frame, open_movie
-from cryosnake.session.detector import Detector
-from cryosnake.session.journal import MovieResult, Note
-from cryosnake.session.row import EMPTY_ROW
+from cryosnake.preprocess.detector import Detector
+from cryosnake.preprocess.journal import MovieResult, Note
+from cryosnake.preprocess.row import EMPTY_ROW
 from cryosnake.tables import star_text
 
 log = logging.getLogger("cryosnake")

@@ -10,14 +10,14 @@ import pandas as pd
 from filelock import FileLock
 
 import cryosnake
+from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision, as_table
 from cryosnake.errors import SessionStopError
-from cryosnake.preprocess import disk_is_full, open_configured, preprocess_movie
-from cryosnake.session import layout
-from cryosnake.session.detector import Detector
-from cryosnake.session.journal import Journal, MovieResult
-from cryosnake.session.quick_star import read_tables
+from cryosnake.preprocess.detector import Detector
+from cryosnake.preprocess.journal import Journal, MovieResult
+from cryosnake.preprocess.movie import disk_is_full, open_configured, preprocess_movie
+from cryosnake.quick_star import read_tables
 from cryosnake.tables import write_star
 
 log = logging.getLogger("cryosnake")

@@ -1,0 +1,1 @@
+"""A batch of movies in one job: reading, motion, CTF and quality, movie by movie."""
