@@ -216,6 +216,21 @@ def test_names_that_star_cannot_hold_are_reported_once_and_never_lost(session):
     assert len(left_out_decisions(session)) == 1
 
 
+def test_a_gain_reference_beside_the_movies_is_no_movie_and_is_missed_when_not_configured(session):
+    add_movie(session, "a.tif")
+    add_movie(session, "gain.mrc")
+    add_movie(session, "again.tif", mtime_s=2000)  # a word that merely ends like it
+    take_in(session, config_of())
+    assert movies_of(session, "b00000") == ["movies/a.tif", "movies/again.tif"]
+    (decision,) = left_out_decisions(session)
+    assert decision.subject == "movies/gain.mrc"
+    assert "acquisition.gain" in decision.threshold
+
+    facts = {"input": {"path": "movies"}, "ingest": {"settle_s": 0}}
+    take_in(session, load_config(facts | {"acquisition": {"gain": "movies/gain.mrc"}}))
+    assert left_out_decisions(session) == []
+
+
 def test_a_dangling_link_is_reported_and_taken_in_when_its_target_comes(session):
     (session / "movies/a.tif").symlink_to(session / "elsewhere.tif")
     take_in(session, config_of())

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -12,6 +11,7 @@ from cryosnake.config.describe import Setting, settings
 from cryosnake.config.generate import yaml_value
 from cryosnake.config.load import layered, load_config, read_template
 from cryosnake.config.model import Config
+from cryosnake.config.naming import looks_like_gain
 from cryosnake.errors import BadInputError
 from cryosnake.files import write_text
 
@@ -175,12 +175,8 @@ def _movies(pattern: str, suffixes: list[str]) -> list[Path]:
         for name in names
         if name.lower().endswith(endings)
         and not os.path.basename(name).startswith(".")
-        and not _looks_like_gain(Path(name))
+        and not looks_like_gain(name)
     )
-
-
-def _looks_like_gain(path: Path) -> bool:
-    return path.suffix.lower() == ".gain" or bool(re.search(r"(?<![a-z])gain", path.stem.lower()))
 
 
 def _movies_in_words(pattern: str, number: int) -> str:
@@ -231,7 +227,7 @@ def _find_gain(
             for place in places
             if place.is_dir()
             for path in place.iterdir()
-            if path.suffix.lower() in _GAIN_SUFFIXES and _looks_like_gain(path)
+            if path.suffix.lower() in _GAIN_SUFFIXES and looks_like_gain(path)
         }
     )
     if len(candidates) == 1:

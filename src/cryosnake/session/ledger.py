@@ -61,7 +61,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that was seen and not taken in; `kind` is name, growing or unreadable."""
+    """A file that was seen and not taken in; `kind` is name, gain, growing or unreadable."""
 
     path: str
     kind: str
@@ -144,6 +144,16 @@ class Ledger:
         found = Look([], [], [])
         for folder, problem in listing.unreadable:
             found.left_out.append(LeftOut(folder, "unreadable", problem, "a readable folder"))
+        if self.config.acquisition.gain is None:
+            found.left_out += [
+                LeftOut(
+                    path,
+                    "gain",
+                    "looks like a gain reference, and none is configured",
+                    "acquisition.gain to name it; or another name, if it is a movie",
+                )
+                for path in filter(star_can_hold, listing.gains)
+            ]
         for path in listing.movies:
             entry = self.movies.get(path)
             if entry is not None and path not in failed:

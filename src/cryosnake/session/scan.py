@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryosnake.config.model import Config
+from cryosnake.config.naming import looks_like_gain
 from cryosnake.errors import BadInputError
 from cryosnake.layout import RESULTS
 
 
 @dataclass
 class Listing:
-    """Paths of movies as they stand in tables, and folders that could not be searched."""
+    """Paths of movies as they stand in tables, files that look like gain references, and folders
+    that could not be searched."""
 
     movies: list[str] = field(default_factory=list)
+    gains: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -52,7 +55,8 @@ def list_movies(session: Path, config: Config) -> Listing:
     """All movie files there are, whatever their state, sorted by path.
 
     Folders are searched with their subfolders; hidden files and folders, the session's own
-    results, the gain reference and the defect file are passed over.
+    results, the gain reference and the defect file are passed over; other files that look like
+    gain references are listed apart.
     """
     listing = Listing()
     pattern = config.input.path
@@ -73,11 +77,10 @@ def list_movies(session: Path, config: Config) -> Listing:
             for p in _walk(session, os.path.normpath(pattern), own, listing.unreadable)
             if p.lower().endswith(suffixes)
         ]
-    listing.movies = sorted(
-        p
-        for p in found
-        if os.path.basename(p) not in names or os.path.realpath(session / p) not in references
-    )
+    for path in sorted(found):
+        if os.path.basename(path) in names and os.path.realpath(session / path) in references:
+            continue
+        (listing.gains if looks_like_gain(path) else listing.movies).append(path)
     return listing
 
 
