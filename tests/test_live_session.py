@@ -146,7 +146,7 @@ def test_the_tables_are_those_of_the_outer_contract(bad_session):
     assert len(good) == len(table) - len(bad)
     for row in good.to_dict("records"):
         with mrcfile.open(session / row["rlnMicrographName"]) as mrc:
-            assert mrc.data.dtype == np.float16
+            assert mrc.data.dtype == np.float32
             assert mrc.data.shape == (256, 256)
             assert mrc.voxel_size.x == pytest.approx(1.5)
         assert (session / row["rlnMicrographMetadata"]).exists()

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,7 +71,7 @@ def test_a_good_movie_leaves_what_the_design_promises(session):
     assert row["csnDose_counts_per_angst2"] == pytest.approx(4.0 / 1.5**2, rel=0.05)
     stem = row["rlnMicrographName"].removesuffix(".mrc")
     with mrcfile.open(session / f"{stem}.mrc") as mrc:
-        assert (mrc.data.dtype, mrc.data.shape) == (np.float16, (256, 256))
+        assert (mrc.data.dtype, mrc.data.shape) == (np.float32, (256, 256))
     assert not (session / f"{stem}_noDW.mrc").exists()
     for name in ("_thumb.png", "_ctf.png"):
         assert (session / f"{stem}{name}").read_bytes()[:4] == b"\x89PNG"
@@ -189,3 +192,30 @@ def test_no_gpu_means_the_cpu_unless_one_was_asked_for(monkeypatch):
         assert device.type == "cpu"
     with pytest.raises(SessionStopError, match="sees no GPU"), compute.leased_device("cuda"):
         pass
+
+
+@pytest.mark.skipif(shutil.which("relion_star_handler") is None, reason="RELION is not installed")
+def test_relion_opens_the_table_and_the_micrograph(session):
+    config = config_of(session)
+    table = preprocess_batch(session, "b00000", config, CPU)
+    refresh(session, config)
+    opened = subprocess.run(
+        ["relion_star_handler", "--i", layout.MICROGRAPHS, "--o", "opened.star"],
+        cwd=session,
+        capture_output=True,
+        text=True,
+    )
+    assert opened.returncode == 0, opened.stdout + opened.stderr
+    assert "rlnDefocusU" in (session / "opened.star").read_text()
+    name = table["rlnMicrographName"].iloc[0]
+    statistics = subprocess.run(
+        ["relion_image_handler", "--i", name, "--stats"],
+        cwd=session,
+        capture_output=True,
+        text=True,
+    )
+    assert statistics.returncode == 0, statistics.stdout + statistics.stderr
+    with mrcfile.open(session / name) as mrc:
+        mean = float(mrc.data.mean())
+    told = re.search(r"avg= *(\S+)", statistics.stdout)
+    assert float(told.group(1)) == pytest.approx(mean, rel=1e-3)

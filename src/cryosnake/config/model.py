@@ -180,7 +180,10 @@ class MotionConfig(Section):
     dose_weighting: bool = setting(True, "weight frames by exposure in the sum", expert=1)
     save_plain_sum: bool = setting(False, "also write the sum without dose weights", expert=1)
     output_float16: bool = setting(
-        True, "write micrographs as 16-bit float (MRC mode 12), half the disk", expert=1
+        False,
+        "write micrographs as 16-bit float (MRC mode 12): half the disk, but RELION reads "
+        "them from version 4 on",
+        expert=1,
     )
 
     @model_validator(mode="after")

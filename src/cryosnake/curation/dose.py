@@ -14,7 +14,7 @@ import pandas as pd
 from cryosnake.config.model import CurationConfig
 from cryosnake.curation.filters import ctf_filter, dose_filter, dose_is_close, drift_filter
 from cryosnake.curation.spectrum import spectrum_filter
-from cryosnake.curation.verdict import FILTERS, FLAG_COLUMNS, rejects
+from cryosnake.curation.verdict import FLAG_COLUMNS, REASONS, rejects
 from cryosnake.decisions import Decision, now
 from cryosnake.tables import star_text
 
@@ -64,13 +64,13 @@ def apply_dose_filter(
 def derive_acceptance(table: pd.DataFrame, config: CurationConfig) -> pd.DataFrame:
     """Set `csnAccepted`, `csnReason` and `csnExplanation` from the flags of the filters.
 
-    The reason is the first filter, in the order of `FILTERS`, that fails and is allowed to
+    The reason is the first filter, in the order of `REASONS`, that fails and is allowed to
     reject. An explanation that was written for that same filter stays (the movie's own job may
     have known more); otherwise it is made again from the metrics in the row.
     """
     table = table.copy()
     reason = pd.Series("-", index=table.index, dtype=object)
-    for name in reversed(FILTERS):
+    for name in reversed(REASONS):
         if rejects(name, config) and FLAG_COLUMNS[name] in table:
             reason = reason.where(table[FLAG_COLUMNS[name]] != 0, name)
     nothing = pd.Series("-", index=table.index, dtype=object)

@@ -10,6 +10,10 @@ from cryosnake.tables import star_text
 #: The filters, in the order in which they are asked (and in which the first to reject is named).
 FILTERS = ("input", "dose", "drift", "spectrum", "class", "ctf")
 
+#: From the most telling to the least: an empty hole has no shifts that could be trusted either,
+#: contamination dims the view, a crack makes its quarters differ.
+REASONS = ("input", "class", "drift", "spectrum", "ctf", "dose")
+
 #: The flag column of each filter: 1 pass, 0 fail, -1 not computed.
 FLAG_COLUMNS = {
     "input": "csnPassInput",
@@ -83,10 +87,10 @@ def movie_columns(verdicts: Iterable[Verdict], config: CurationConfig) -> dict:
     """All columns that the filters give to a movie's row.
 
     The metrics and flags of every verdict, -1 for filters that were not asked, and
-    `csnAccepted`, `csnReason`, `csnExplanation` from the first filter (in the order of `FILTERS`)
+    `csnAccepted`, `csnReason`, `csnExplanation` from the first filter (in the order of `REASONS`)
     that fails and is allowed to reject; the explanation then names what others found.
     """
-    ordered = sorted(verdicts, key=lambda verdict: FILTERS.index(verdict.filter))
+    ordered = sorted(verdicts, key=lambda verdict: REASONS.index(verdict.filter))
     row = dict.fromkeys(FLAG_COLUMNS.values(), -1)
     for verdict in ordered:
         row |= verdict.columns()
