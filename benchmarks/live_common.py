@@ -64,6 +64,7 @@ def write_config(session: Path, movies: Path, **sections) -> None:
         "ctf": {"tile_px": 128},
         "milestones": {"tally_every_batches": 4},
         "compute": {"threads": 1, "device": "cpu"},
+        "workflow": {"until": "curation"},
     }
     for name, values in sections.items():
         settings[name] = settings.get(name, {}) | values

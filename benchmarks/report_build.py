@@ -10,6 +10,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from report_picking_session import write_picking  # noqa: E402
 from report_session import fabricated_tables, write_pictures  # noqa: E402
 
 from cryosnake.config.model import Config  # noqa: E402
@@ -20,7 +21,8 @@ from cryosnake.report.table import prepared  # noqa: E402
 def main() -> None:
     config = Config()
     print(
-        "movies  decisions  seconds  MB   (24 + 24 micrographs with their CTF pictures of 512 px)"
+        "movies  decisions  seconds  MB   (24 + 24 micrographs with their CTF pictures of 512 px,"
+        " 8 with picks)"
     )
     for movies in (1000, 20000):
         table, decisions = fabricated_tables(movies)
@@ -34,6 +36,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             results = Path(folder)
             write_pictures(pd.concat(shown), results)
+            write_picking(table, results)
             started = time.perf_counter()
             write_report(
                 results / "report.html",

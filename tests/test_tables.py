@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cryosnake.decisions import Decision, as_table
 from cryosnake.errors import BadInputError
+from cryosnake.quick_star import read_tables
 from cryosnake.tables import read_star, read_table, star_text, write_star
 
 
@@ -81,3 +82,20 @@ def test_decisions_refuse_what_they_cannot_mean():
         Decision("movie", "ctf", "maybe", "7 A", "6 A")
     with pytest.raises(ValueError, match="confidence"):
         Decision("movie", "ctf", "pass", "7 A", "6 A", confidence=2.0)
+
+
+@pytest.mark.parametrize("place", ["first", "last", "alone"])
+def test_a_loop_without_rows_keeps_its_columns(tmp_path, place):
+    empty = pd.DataFrame({"rlnMicrographName": [], "rlnCoordinateX": []})
+    blocks = {"coordinates": empty}
+    if place != "alone":
+        blocks["optics"] = pd.DataFrame({"rlnVoltage": [300.0]})
+    if place == "last":
+        blocks = dict(reversed(blocks.items()))
+    path = tmp_path / "empty.star"
+    write_star(path, blocks)
+    for table in (read_table(path, "coordinates"), read_tables([path], "coordinates")):
+        assert list(table.columns) == ["rlnMicrographName", "rlnCoordinateX"]
+        assert len(table) == 0
+    with pytest.raises(ValueError, match="no columns"):
+        write_star(path, {"coordinates": pd.DataFrame()})

@@ -40,6 +40,8 @@ class Stage(StrEnum):
     """Where a run may stop."""
 
     curation = "curation"
+    picking = "picking"
+    particles = "particles"
 
 
 def _fail(error: CryosnakeError) -> typer.Exit:

@@ -175,6 +175,50 @@ _ALL = [
     Column("csnMotion_s", "float", "s", "time spent on motion correction"),
     Column("csnCtf_s", "float", "s", "time spent on the CTF fit"),
     Column("csnCuration_s", "float", "s", "time spent on quality metrics and filters"),
+    # --- picking ---
+    Column(
+        "csnFoundBy",
+        "string",
+        "-",
+        "pickers that found the particle, joined by +, such as log+network",
+    ),
+    # --- particles ---
+    Column(
+        "csnParticleContrast",
+        "float",
+        "-",
+        "mean of the particle (within 0.8 of its diameter) above the background, in standard deviations of the background at a pixel of a twelfth of the diameter; white is positive",
+    ),
+    Column(
+        "csnParticleSignalRatio",
+        "float",
+        "-",
+        "standard deviation inside the particle's circle over that outside, at a pixel of a twelfth of the diameter; about 1 where there is nothing",
+    ),
+    Column(
+        "csnParticleOffset_angst",
+        "float",
+        "A",
+        "from the centre of the box to where a disc about as large as the particle covers most density, searched within half a diameter",
+    ),
+    Column(
+        "csnNeighbourDistance_angst",
+        "float",
+        "A",
+        "distance to the nearest other particle of the micrograph, border particles included; nan where there is none",
+    ),
+    Column(
+        "csnParticleFlags",
+        "string",
+        "-",
+        "what is odd about the particle (empty, off_centre, abnormal, crowded, joined by +), else -",
+    ),
+    Column(
+        "csnPhaseFlipped",
+        "flag",
+        "1 yes, 0 no",
+        "the particles of this optics group were multiplied by the sign of their CTF",
+    ),
     # --- decisions ---
     Column("csnTime", "string", "-", "time of the decision, ISO 8601, UTC"),
     Column(
@@ -198,6 +242,7 @@ STRING_COLUMNS: list[str] = [
     "rlnMicrographMetadata",
     "rlnOpticsGroupName",
     "rlnCtfImage",
+    "rlnImageName",
     *(column.name for column in _ALL if column.type == "string"),
 ]
 

@@ -40,6 +40,20 @@ def read_mrc(path: str | os.PathLike) -> tuple[np.ndarray, float]:
         raise BadInputError(path, f"cannot be read ({error})", "an MRC file") from error
 
 
+def mrc_shape(path: str | os.PathLike) -> tuple[int, int]:
+    """(H, W) of an MRC image, from its header.
+
+    Raises
+    ------
+    BadInputError : missing, unreadable or not MRC.
+    """
+    try:
+        with mrcfile.open(path, permissive=False, header_only=True) as mrc:
+            return int(mrc.header.ny), int(mrc.header.nx)
+    except (OSError, ValueError) as error:
+        raise BadInputError(path, f"cannot be read ({error})", "an MRC file") from error
+
+
 def write_png(path: str | os.PathLike, grey: np.ndarray) -> None:
     """Write an (H, W) uint8 or (H, W, 3) uint8 array as PNG whole or not at all.
 

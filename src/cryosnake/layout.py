@@ -9,6 +9,16 @@ TICKS = f"{RESULTS}/ingest"
 PREPROCESS = f"{RESULTS}/preprocess"
 TALLY = f"{RESULTS}/tally"
 SUBSETS = f"{RESULTS}/subsets"
+PICKING = f"{RESULTS}/picking"
+SIZE = f"{PICKING}/size.json"
+SIZE_DECISIONS = f"{PICKING}/size_decisions.star"
+SIZE_PICTURE = f"{PICKING}/size.png"
+TRAINING = f"{PICKING}/training"
+TRAINING_MICROGRAPHS = f"{TRAINING}/micrographs.star"
+CONSENSUS = f"{TRAINING}/consensus.star"
+CONSENSUS_DECISIONS = f"{TRAINING}/consensus_decisions.star"
+AGREEMENT = f"{TRAINING}/agreement.json"
+PARTICLES = f"{RESULTS}/particles"
 GAIN = f"{RESULTS}/gain.json"
 DETECTOR = f"{RESULTS}/detector"
 MICROGRAPHS = f"{RESULTS}/micrographs.star"
@@ -52,6 +62,61 @@ def tally_file(batches: int) -> str:
 def subset_star(milestone: str) -> str:
     """The frozen list of micrographs of a milestone."""
     return f"{SUBSETS}/micrographs_{milestone}.star"
+
+
+def picker_star(picker: str) -> str:
+    """What one picker found on the training micrographs."""
+    return f"{TRAINING}/{picker}.star"
+
+
+def picker_decisions(picker: str) -> str:
+    """What went wrong while it looked for them."""
+    return f"{TRAINING}/{picker}_decisions.star"
+
+
+def model_decisions(version: int) -> str:
+    """How a model was judged."""
+    return f"{PICKING}/model/v{version}_decisions.star"
+
+
+def coordinates_decisions(batch: str) -> str:
+    """The decisions about picking a batch."""
+    return f"{PICKING}/{batch}/decisions.star"
+
+
+def particles_decisions(batch: str) -> str:
+    """The decisions about extracting a batch."""
+    return f"{PARTICLES}/{batch}/decisions.star"
+
+
+def model_file(version: int, suffix: str) -> str:
+    """A trained model (`pt`), or what is known about it (`json`)."""
+    return f"{PICKING}/model/v{version}.{suffix}"
+
+
+def coordinates_star(batch: str) -> str:
+    """What was picked on the accepted micrographs of a batch."""
+    return f"{PICKING}/{batch}/coordinates.star"
+
+
+def picked_counts(batch: str) -> str:
+    """Picks of each accepted micrograph of a batch."""
+    return f"{PICKING}/{batch}/counts.csv"
+
+
+def particles_star(batch: str) -> str:
+    """The particles of a batch."""
+    return f"{PARTICLES}/{batch}/particles.star"
+
+
+def particles_stack(batch: str) -> str:
+    """Their images."""
+    return f"{PARTICLES}/{batch}/particles.mrcs"
+
+
+def extracted_counts(batch: str) -> str:
+    """Particles of each accepted micrograph of a batch."""
+    return f"{PARTICLES}/{batch}/counts.csv"
 
 
 def closed_batches(session: Path) -> list[str]:

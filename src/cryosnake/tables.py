@@ -55,11 +55,12 @@ def read_table(path: str | os.PathLike, block: str) -> pd.DataFrame:
 def write_star(path: str | os.PathLike, blocks: dict[str, Block]) -> None:
     """Write a STAR file whole or not at all; missing values are written as `nan`.
 
+    A frame without rows becomes a loop without rows, which the readers here give back as such.
+
     Raises
     ------
     KeyError : a `csn` column is not described in `cryosnake.columns`.
-    ValueError : an empty frame (starfile cannot represent it; leave the block out), or a string
-        that STAR cannot hold.
+    ValueError : a frame without columns, or a string that STAR cannot hold.
     """
     for name, block in blocks.items():
         columns = block.columns if isinstance(block, pd.DataFrame) else block.keys()
@@ -67,8 +68,8 @@ def write_star(path: str | os.PathLike, blocks: dict[str, Block]) -> None:
         if unknown:
             raise KeyError(f"columns {unknown} are not described in cryosnake.columns")
         if isinstance(block, pd.DataFrame):
-            if block.empty:
-                raise ValueError(f"{path}: block data_{name} has no rows; leave it out")
+            if not len(block.columns):
+                raise ValueError(f"{path}: block data_{name} has no columns; leave it out")
             for column in block.select_dtypes(include=["object", "string"]).columns:
                 bad = block[column].astype(str).str.contains("[\"'#\n\r]|^$", regex=True)
                 if bad.any():

@@ -1,3 +1,6 @@
+# A GPU for a job that can use one.
+job_gpu = 0 if settings.compute.device == "cpu" else 1
+
 # What the rules wait for. The answers are in cryosnake.session.dag; here they meet the checkpoints.
 
 
@@ -43,6 +46,16 @@ def subset_tables(wildcards):
 def tally_input(wildcards):
     """The batches that a tally counts, and the tally before it."""
     return session.tally_inputs(int(wildcards.batches))
+
+
+def batch_coordinates(wildcards):
+    """What is picked on all batches, once picking has started."""
+    return session.coordinates(ask_tally)
+
+
+def batch_particles(wildcards):
+    """The particles of all batches, likewise."""
+    return session.particles(ask_tally)
 
 
 def all_tables(wildcards):

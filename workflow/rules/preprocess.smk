@@ -15,7 +15,7 @@ rule preprocess:
         "results/logs/preprocess/{batch}.log",
     threads: settings.compute.threads
     resources:
-        gpu=0 if settings.compute.device == "cpu" else 1,
+        gpu=job_gpu,
         mem_mb=settings.compute.memory_mb,
     script:
         "../../scripts/preprocess.py"

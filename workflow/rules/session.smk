@@ -34,7 +34,9 @@ rule freeze:
 
 rule session_tables:
     input:
-        all_tables,
+        movies=all_tables,
+        coordinates=batch_coordinates,
+        particles=batch_particles,
     output:
         micrographs=update("results/micrographs.star"),
         metrics=update("results/metrics.csv"),

@@ -329,6 +329,96 @@ class MilestonesConfig(Section):
         return self
 
 
+class WorkflowConfig(Section):
+    """How far a session goes."""
+
+    until: Literal["curation", "picking", "particles"] = setting(
+        "particles",
+        "last stage: curated micrographs, coordinates, or extracted particles",
+        expert=0,
+    )
+
+
+class PickingConfig(Section):
+    """Particle size, training of the picker, picking."""
+
+    diameter_angst: float | None = setting(
+        None, "diameter of the particle; null: estimated from the data", expert=0, gt=10, lt=3000
+    )
+    size_micrographs: int = setting(
+        8, "micrographs of the size milestone, drawn at random, that are measured", expert=1, ge=1
+    )
+    size_min_angst: float = setting(60, "smallest diameter looked for", expert=1, gt=10, lt=3000)
+    size_max_angst: float = setting(600, "largest diameter looked for", expert=1, gt=10, lt=3000)
+    pickers: list[Literal["log", "correlation", "network"]] = setting(
+        ["log", "correlation", "network"],
+        "template-free pickers whose consensus the model is trained on",
+        expert=1,
+        min_length=1,
+    )
+    training_micrographs: int = setting(
+        25,
+        "micrographs of the training milestone that the model is trained on, balanced over defocus",
+        expert=1,
+        ge=2,
+    )
+    consensus: Literal["ilp", "k_of_n", "and", "or"] = setting(
+        "ilp",
+        "ilp: integer programme with reliabilities estimated from the agreement; or by count",
+        expert=1,
+    )
+    consensus_k: int = setting(2, "pickers that must agree, for k_of_n", expert=2, ge=1, le=3)
+    train: bool = setting(
+        True, "train a model on this sample; false: the best of what there is without", expert=1
+    )
+    model_version: int = setting(
+        1,
+        "raise it to train a new model on request; all micrographs are picked anew",
+        expert=1,
+        ge=1,
+    )
+
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            self.size_min_angst < self.size_max_angst,
+            "size_min_angst",
+            f"less than picking.size_max_angst = {self.size_max_angst:g}",
+        )
+        self._require(
+            len(set(self.pickers)) == len(self.pickers), "pickers", "each picker at most once"
+        )
+        return self
+
+
+class ParticlesConfig(Section):
+    """Extraction of particles."""
+
+    box_px: int | None = setting(
+        None,
+        "side of the box on the micrograph; null: from the particle's long axis",
+        expert=1,
+        ge=16,
+        le=4096,
+        multiple_of=2,
+    )
+    output_px: int = setting(
+        128,
+        "side of the extracted image after rescaling (never finer than the micrograph)",
+        expert=1,
+        ge=16,
+        le=2048,
+        multiple_of=2,
+    )
+    output_float16: bool = setting(
+        False,
+        "write stacks as 16-bit float (MRC mode 12): half the disk, but RELION reads them from "
+        "version 4 on",
+        expert=1,
+    )
+    phase_flip: bool = setting(False, "multiply by the sign of the CTF", expert=2)
+
+
 class ComputeConfig(Section):
     """Seed, devices and budgets."""
 
@@ -362,5 +452,8 @@ class Config(Section):
     ctf: CtfConfig = Field(default_factory=CtfConfig)
     curation: CurationConfig = Field(default_factory=CurationConfig)
     milestones: MilestonesConfig = Field(default_factory=MilestonesConfig)
+    picking: PickingConfig = Field(default_factory=PickingConfig)
+    particles: ParticlesConfig = Field(default_factory=ParticlesConfig)
+    workflow: WorkflowConfig = Field(default_factory=WorkflowConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)

@@ -1,20 +1,18 @@
 """The figures of the report: each a pure function of the prepared table that gives SVG text."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cryosnake.config.model import Config
 from cryosnake.curation import FILTERS
+from cryosnake.report.plots import Metric, along_session, dots, limits, running_median
 from cryosnake.report.status import FILTER_TITLES
 from cryosnake.report.svg import (
     ACCEPTED,
     GRID,
     INK,
     OTHER,
-    RASTER_ABOVE,
     REASON_COLOURS,
     REJECTED,
     as_svg,
@@ -24,20 +22,6 @@ from cryosnake.report.svg import (
 )
 
 _MOST_BINS = 80
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column to plot: its title, factor from the column's unit, and thresholds in that unit.
-
-    Values further than `reach` interquartile ranges from the middle half do not stretch the axis.
-    """
-
-    column: str
-    title: str
-    factor: float = 1.0
-    thresholds: tuple[float, ...] = ()
-    reach: float = 8.0
 
 
 def _metrics(config: Config) -> dict[str, Metric]:
@@ -72,30 +56,6 @@ def _metrics(config: Config) -> dict[str, Metric]:
             ),
         )
     }
-
-
-def _axis(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """The axis along the session: time where known, else the number of the movie."""
-    hours = table["hours"].to_numpy(float)
-    if np.isfinite(hours).any():
-        if np.nanmax(hours) < 1.0:
-            return 60.0 * hours, "minutes since the first movie"
-        return hours, "hours since the first movie"
-    return table["number"].to_numpy(float), "movie"
-
-
-def _limits(values: np.ndarray, metric: Metric) -> tuple[float, float]:
-    """Limits that a few outliers cannot blow up; a threshold near the data is kept in view."""
-    low, first, third, high = np.percentile(values, [0.5, 25, 75, 99.5])
-    reach = metric.reach * (third - first)
-    if reach > 0:
-        low, high = max(low, first - reach), min(high, third + reach)
-    spread = max(high - low, 0.1 * abs(high), 1e-3)
-    for threshold in metric.thresholds:
-        if low - 0.6 * spread < threshold < high + 0.6 * spread:
-            low, high = min(low, threshold), max(high, threshold)
-    middle, half = (low + high) / 2, 0.58 * max(high - low, spread)
-    return middle - half, middle + half
 
 
 def outcome_figure(table: pd.DataFrame, config: Config) -> str:
@@ -164,7 +124,7 @@ def series_figure(table: pd.DataFrame, config: Config) -> str:
     with styled():
         figure = Figure(figsize=(9.6, 1.45 * len(chosen) + 0.4), layout="constrained")
         panels = figure.subplots(len(chosen), 1, sharex=True)
-        along, along_title = _axis(table)
+        along, along_title = along_session(table)
         for axes, metric in zip(panels, chosen, strict=True):
             axes.set_title(metric.title)
             values = table[metric.column].to_numpy() * metric.factor
@@ -172,13 +132,13 @@ def series_figure(table: pd.DataFrame, config: Config) -> str:
             if not known.any():
                 no_data(axes)
                 continue
-            axes.set_ylim(*_limits(values[known], metric))
+            axes.set_ylim(*limits(values[known], metric))
             if metric.column == "csnDose_counts_per_angst2":
                 _dose_band(axes, table, along, config.curation.dose_tolerance)
             accepted = table["csnAccepted"].to_numpy() == 1
-            _dots(axes, along, values, known & accepted, ACCEPTED, "o")
-            _dots(axes, along, values, known & ~accepted, REJECTED, "X")
-            _running_median(axes, along[known], values[known])
+            dots(axes, along, values, known & accepted, ACCEPTED, "o")
+            dots(axes, along, values, known & ~accepted, REJECTED, "X")
+            running_median(axes, along[known], values[known])
             for threshold in metric.thresholds:
                 threshold_line(axes, threshold)
         panels[-1].set_xlabel(along_title)
@@ -194,34 +154,6 @@ def series_figure(table: pd.DataFrame, config: Config) -> str:
         return as_svg(
             figure, "series", "Dose, drift, CTF resolution, defocus and ice over the session"
         )
-
-
-def _dots(axes, x, y, mask, colour, marker) -> None:
-    low, high = axes.get_ylim()
-    number = int(mask.sum())
-    if number == 0:
-        return  # an empty artist would confuse the layout
-    axes.plot(
-        x[mask],
-        np.clip(y[mask], low, high),
-        marker,
-        color=colour,
-        markersize=2.0 if number > RASTER_ABOVE else 3.4,
-        markeredgewidth=0,
-        alpha=0.35 if number > RASTER_ABOVE else 0.75,
-        rasterized=number > RASTER_ABOVE,
-        clip_on=False,
-    )
-
-
-def _running_median(axes, x, y) -> None:
-    order = np.argsort(x, kind="stable")
-    window = max(5, min(101, len(x) // 10))
-    median = pd.Series(y[order]).rolling(window, center=True, min_periods=window // 2 + 1).median()
-    step = max(1, len(x) // 600)
-    shown = np.flatnonzero(median.notna().to_numpy())[::step]
-    if len(shown) > 1:
-        axes.plot(x[order][shown], median.to_numpy()[shown], color=INK, linewidth=1.4, zorder=4)
 
 
 def _dose_band(axes, table: pd.DataFrame, along: np.ndarray, tolerance: float) -> None:
@@ -270,7 +202,7 @@ def histogram_figure(table: pd.DataFrame, config: Config) -> str:
             if not known.any():
                 no_data(axes)
                 continue
-            low, high = _limits(values[known], metric)
+            low, high = limits(values[known], metric)
             bins = np.linspace(low, high, 29)
             clipped = np.clip(values, low, high)
             axes.hist(
@@ -303,16 +235,16 @@ def scatter_figure(table: pd.DataFrame, config: Config) -> str:
         if not known.any():
             no_data(axes)
             return as_svg(figure, "scatter", "No CTF has been fitted yet")
-        axes.set_xlim(*_limits(x[known], defocus))
-        axes.set_ylim(*_limits(y[known], resolution))
+        axes.set_xlim(*limits(x[known], defocus))
+        axes.set_ylim(*limits(y[known], resolution))
         x = np.clip(x, *axes.get_xlim())
         accepted = table["csnAccepted"].to_numpy() == 1
-        _dots(axes, x, y, known & accepted, ACCEPTED, "o")
+        dots(axes, x, y, known & accepted, ACCEPTED, "o")
         reasons = table["csnReason"].to_numpy()
         for name in FILTERS:
             mask = known & ~accepted & (reasons == name)
             if mask.any():
-                _dots(axes, x, y, mask, REASON_COLOURS[name], "X")
+                dots(axes, x, y, mask, REASON_COLOURS[name], "X")
                 axes.plot([], [], "X", color=REASON_COLOURS[name], label=FILTER_TITLES[name])
         axes.plot([], [], "o", color=ACCEPTED, markersize=4, label="accepted")
         for threshold in defocus.thresholds:

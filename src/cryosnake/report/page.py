@@ -14,7 +14,8 @@ from cryosnake.config.model import Config
 from cryosnake.curation import agreement
 from cryosnake.files import write_text
 from cryosnake.report import figures, gallery, summary
-from cryosnake.report.status import session_status
+from cryosnake.report.picking_section import picking_section
+from cryosnake.report.status import RULE_ADVICE, session_status
 from cryosnake.report.table import left_out_files, prepared
 
 #: Longest tables of the page; what is left out is counted there, and is in the STAR files.
@@ -43,7 +44,8 @@ def write_report(
     decisions : the rows of decisions.star; may have no rows and no columns.
     batches_seen, batches_pending : batches that have been processed, and that wait.
     milestones : (name, have, need) of each, in order.
-    results_dir : holds `preprocess/<batch>/<name>_thumb.png` and `_ctf.png`.
+    results_dir : holds `preprocess/<batch>/<name>_thumb.png` and `_ctf.png`, and, once it has
+        begun, `picking` (see `docs/report.md`).
     """
     html = render(
         micrographs=micrographs,
@@ -130,6 +132,8 @@ def render(
         rejected=rejected_rows,
         rejected_left_out=rejected_left_out,
         agreement=_agreement_rows(table),
+        picking=picking_section(table, config, milestones, results_dir),
+        yield_advice=RULE_ADVICE["yield"],
         decisions=decision_rows,
         decisions_left_out=decisions_left_out,
     )

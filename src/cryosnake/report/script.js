@@ -24,13 +24,17 @@ for (const tools of document.querySelectorAll(".tools[data-table]")) {
 }
 
 const dialog = document.querySelector("dialog");
-const large = dialog.appendChild(document.createElement("img"));
 document.addEventListener("click", (event) => {
+  const target = event.target;
   if (dialog.open) {
     dialog.close();
-  } else if (event.target.matches(".card img")) {
-    large.src = event.target.src;
-    large.alt = event.target.alt;
+  } else if (target.matches(".card img, .card .picked *")) {
+    // picks are shown larger with their circles, as they are shown or hidden now
+    const picked = target.closest(".picked");
+    const large = (picked || target).cloneNode(true);
+    const hidden = picked && !picked.closest(".shown").querySelector("input").checked;
+    if (hidden) large.querySelector(".rings").remove();
+    dialog.replaceChildren(large);
     dialog.showModal();
   }
 });

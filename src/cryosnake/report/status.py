@@ -61,6 +61,8 @@ RULE_ADVICE = {
     " wins over the metadata.",
     "gain": "Look at the micrographs below: a gain reference that does not fit shows as stripes or"
     " blocks. Set acquisition.gain or acquisition.gain_orientation in config.yaml.",
+    "yield": "Look at pictures of that region below: few particles in good ice want another square"
+    " or another grid; particles that are there but not picked want another picking model.",
 }
 
 CLASS_ADVICE = {

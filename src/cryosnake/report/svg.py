@@ -28,6 +28,7 @@ RASTER_ABOVE = 1500
 
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": SOFT,

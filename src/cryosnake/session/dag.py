@@ -9,12 +9,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from cryosnake import layout
-from cryosnake.config.model import Config
+from cryosnake.config.model import Config, WorkflowConfig
 from cryosnake.session.ingest import read_tick
 from cryosnake.session.ledger import Ledger
 from cryosnake.session.scan import check_input
+
+#: The stages a session may end with, in order.
+STAGES = get_args(WorkflowConfig.model_fields["until"].annotation)
 
 
 def read_tally(session: Path, covered: int) -> dict:
@@ -147,6 +151,26 @@ class SessionDag:
     def subset_tables(self, milestone: str, ask: Callable[[int], None]) -> list[str]:
         """The tables of the batches of a milestone's subset; `ask` as above."""
         return [layout.batch_table(b) for b in self.subset_batches(milestone, ask) or []]
+
+    def goes_to(self, stage: str) -> bool:
+        """Whether the session goes as far as a stage (`curation`, `picking`, `particles`)."""
+        return STAGES.index(stage) <= STAGES.index(self.config.workflow.until)
+
+    def picking_starts(self, ask: Callable[[int], None]) -> bool:
+        """Whether there are micrographs enough to measure the particle and to train; `ask` as
+        above."""
+        wanted = self.goes_to("picking")
+        return wanted and all(self.subset(name, ask) for name in ("size", "training"))
+
+    def coordinates(self, ask: Callable[[int], None]) -> list[str]:
+        """Coordinates of all closed batches, once picking has started; `ask` as above."""
+        batches = self.batches() if self.picking_starts(ask) else []
+        return [layout.coordinates_star(batch) for batch in batches]
+
+    def particles(self, ask: Callable[[int], None]) -> list[str]:
+        """Particles of all closed batches, likewise."""
+        batches = self.batches() if self.goes_to("particles") and self.picking_starts(ask) else []
+        return [layout.particles_star(batch) for batch in batches]
 
     def left_out(self) -> list[str]:
         """The note of files that were not taken in, if there is one."""

@@ -114,7 +114,7 @@ class Jobs:
     def running(self) -> str:
         """The running jobs, as `preprocess 2, tally`."""
         # the wait for movies always runs in watch mode, and the target runs nothing
-        counts = Counter(r for r in self._running.values() if r not in ("ingest", "curation"))
+        counts = Counter(r for r in self._running.values() if r not in ("ingest", "session"))
         return ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in sorted(counts.items()))
 
 

@@ -39,8 +39,6 @@ from cryosnake.session.progress import Counting, Jobs, progress_line
 from cryosnake.session.scan import check_input
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Targets of `--until`, the stages that exist.
-STAGES = ("curation",)
 _GRACE_S = 20.0
 
 
@@ -170,6 +168,8 @@ def command(order: Order, config: Config, profile: Path, mode: str) -> list[str]
     words += ["--profile", str(profile), "--directory", str(order.session.resolve())]
     words += ["--configfile", str((order.session / "config.yaml").resolve())]
     words += ["--config", f"ingest={{mode: {mode}}}"]
+    if order.until:
+        words += [f"workflow={{until: {order.until}}}"]
     if not uses_slurm(profile):
         words += ["--cores", str(order.cores or os.cpu_count() or 1)]
         gpus = visible_gpus() if config.compute.device != "cpu" else 0
@@ -177,7 +177,7 @@ def command(order: Order, config: Config, profile: Path, mode: str) -> list[str]
             words += ["--resources", f"gpu={gpus}"]
     elif order.cores:
         words += ["--cores", str(order.cores)]
-    return words + ([order.until] if order.until else [])
+    return words
 
 
 def visible_gpus() -> int:

@@ -16,9 +16,11 @@ from cryosnake.curation import apply_dose_filter
 from cryosnake.decisions import as_table
 from cryosnake.errors import SessionStopError
 from cryosnake.files import written_whole
+from cryosnake.picking.yields import yield_alerts
 from cryosnake.preprocess.detector import gain_decisions
 from cryosnake.quick_star import read_tables
 from cryosnake.session.ledger import left_out_decisions
+from cryosnake.session.picked import picked_counts, picking_decisions
 from cryosnake.tables import write_star
 
 _OPTICS = {
@@ -102,7 +104,15 @@ def refresh(session: Path, config: Config) -> pd.DataFrame | None:
         latest = movies.drop_duplicates("rlnMicrographMovieName", keep="last")
         table, warnings = apply_dose_filter(latest, config.curation)
         paths = [session / layout.batch_decisions(batch) for batch in batches]
-        parts = [read_tables(paths, "decisions"), as_table(warnings), about_session]
+        alerts = yield_alerts(
+            picked_counts(session, table), window_micrographs=config.curation.dose_window_movies
+        )
+        parts = [
+            read_tables(paths, "decisions"),
+            picking_decisions(session, batches, config.picking.model_version),
+            as_table([*warnings, *alerts]),
+            about_session,
+        ]
         decisions = pd.concat([p for p in parts if not p.empty], ignore_index=True)
         blocks = micrograph_blocks(table, config)
         _publish(session / layout.MICROGRAPHS, listed_s, lambda p: write_star(p, blocks))

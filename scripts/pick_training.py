@@ -1,0 +1,15 @@
+"""Rule `pick_training`: what one of the template-free pickers finds on the training micrographs."""
+
+from pathlib import Path
+
+from cryosnake.compute import leased_device, use_threads
+from cryosnake.config import load_config
+from cryosnake.session.job import job_log
+from cryosnake.stages.training import pick_training
+
+with job_log(snakemake.log):
+    config = load_config(snakemake.config)
+    use_threads(snakemake.threads)
+    picker = snakemake.wildcards.picker
+    with leased_device(config.compute.device if picker == "network" else "cpu") as device:
+        pick_training(Path.cwd(), picker, device)

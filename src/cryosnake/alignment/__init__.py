@@ -1,0 +1,1 @@
+"""The alignment core: images against references at all rotations and shifts, on rings."""
