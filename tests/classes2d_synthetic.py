@@ -11,20 +11,15 @@ BOX, PIXEL, DIAMETER = 48, 4.0, 130.0
 
 
 def objects(number: int, seed: int = 0) -> list[np.ndarray]:
-    """(J, 4) Gaussians each: y, x and width in pixels, height."""
+    """(J, 4) Gaussians each: y, x and width in pixels, height; the mass is in the centre."""
     rng = np.random.default_rng(seed)
-    return [
-        np.stack(
-            [
-                rng.normal(0, 6.0, 9).clip(-11, 11),
-                rng.normal(0, 6.0, 9).clip(-11, 11),
-                rng.uniform(1.2, 2.2, 9),
-                rng.uniform(0.5, 1.0, 9),
-            ],
-            1,
-        )
-        for _ in range(number)
-    ]
+    found = []
+    for _ in range(number):
+        place = rng.normal(0, 6.0, (9, 2)).clip(-11, 11)
+        width, height = rng.uniform(1.2, 2.2, 9), rng.uniform(0.5, 1.0, 9)
+        place -= np.average(place, axis=0, weights=height * width**2)
+        found.append(np.column_stack([place, width, height]))
+    return found
 
 
 def drawn(blobs: np.ndarray, psi_deg: float = 0.0, origin_yx=(0.0, 0.0)) -> np.ndarray:

@@ -83,8 +83,8 @@ def small_detector(seed: int = 0) -> Detector:
 
 @pytest.fixture(scope="module")
 def sample():
-    """Four micrographs, their truth, and three pickers that miss and invent independently."""
-    made = {f"m{i}": micrograph(i) for i in range(4)}
+    """Six micrographs, their truth, and three pickers that miss and invent independently."""
+    made = {f"m{i}": micrograph(i) for i in range(6)}
     images = [(name, image) for name, (image, _) in made.items()]
     truth = {name: table for name, (_, table) in made.items()}
     pickers = {
@@ -94,7 +94,10 @@ def sample():
         }
         for i, (name, table) in enumerate(truth.items())
     }
-    picks = {name: table.assign(**{MERIT: 0.95}) for name, table in truth.items()}
+    picks = {
+        name: weakened(table, 500 + i, keep=0.8, false=0).assign(**{MERIT: 0.95})
+        for i, (name, table) in enumerate(truth.items())
+    }
     return images, truth, pickers, picks
 
 
@@ -163,13 +166,16 @@ def test_missed_particles_are_not_unlearned():
 
     assert (pull(2.5, -9.0, 0.5) == 0).all()
     assert (pull(2.5, -9.0, 0.0) > 0).all()  # taken for complete, they are pushed down
-    assert (pull(2.5, 1.0, 0.5) > 0).all()  # the background is not clean yet
+    some = pull(2.5, 3.0, 0.5)  # what looks even more like a particle is left out instead
+    assert (some > 0).all()
 
 
 def test_labels_keep_what_only_one_picker_found_out_of_the_question(sample):
-    _, truth, _, picks = sample
+    _, truth, _, _ = sample
     one = {"network": pd.concat([truth["m0"], picks_table([5.0], [5.0], [1.0], 1)])}
-    labels = make_labels([picks["m0"]], [one], estimate_reliability([one], 8.0), 8.0)
+    labels = make_labels(
+        [truth["m0"].assign(**{MERIT: 0.95})], [one], estimate_reliability([one], 8.0), 8.0
+    )
     (table,) = labels.tables
     assert len(table) == len(truth["m0"]) + 1
     assert table[MERIT].isna().sum() == 1
@@ -214,14 +220,13 @@ def test_training_finds_the_particles_and_not_the_small_ones(sample, trained):
 def test_training_reports_what_it_did(trained):
     assert trained.curve["round"].tolist() == list(range(len(trained.curve)))
     assert trained.curve["validation"].iloc[-1] > trained.curve["validation"].iloc[0]
-    assert len(trained.held_out_names) == 1
-    assert sorted(trained.training_names + trained.held_out_names) == ["m0", "m1", "m2", "m3"]
+    assert len(trained.held_out_names) == 2
+    assert sorted(trained.training_names + trained.held_out_names) == [f"m{i}" for i in range(6)]
     assert trained.chosen == "trained", trained.judgement.why
     assert "agrees" in trained.judgement.why
     curve = trained.judgement.validation
-    assert curve["f1"].max() == pytest.approx(
-        curve["f1"][curve["threshold"] == trained.judgement.threshold].iloc[0]
-    )
+    chosen = curve["f1"][curve["threshold"] >= trained.judgement.threshold].iloc[-1]
+    assert curve["f1"].max() - 0.1 < chosen <= curve["f1"].max()
 
 
 def test_same_seed_same_model(sample):

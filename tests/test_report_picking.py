@@ -346,7 +346,7 @@ def test_a_failed_picker_is_told(tmp_path, table):
 def test_scores_begin_with_the_best_and_mark_the_chosen():
     model = model_json() | {"chosen": "consensus"}
     rows = picking_rows.score_rows(model)
-    assert [row["f1"] for row in rows] == sorted((row["f1"] for row in rows), reverse=True)
+    assert [row["agreement"] for row in rows] == [0.84, 0.81, 0.76]
     assert [row["title"] for row in rows if row["chosen"]] == ["Consensus"]
 
 
@@ -480,8 +480,8 @@ def evil_picking(table, results_dir):
     size["evidence"]["notes"] = [EVIL]
     agreement["pickers"][EVIL] = {"picks": 10, "failed": True, "why": EVIL}
     agreement["subsets"][f"log+{EVIL}"] = 5
-    model |= {"why": EVIL, "chosen": EVIL, "version": EVIL, "trained_on": [EVIL]}
-    model["scores"][EVIL] = {"f1": 0.5}
+    model |= {"why": EVIL, "chosen": EVIL, "version": EVIL, "training_micrographs": [EVIL]}
+    model["scores"][EVIL] = {"agreement": 0.5}
     model["curve"][0][EVIL] = 1.0
     write_json(results_dir, layout.SIZE, size)
     write_json(results_dir, layout.AGREEMENT, agreement)

@@ -23,8 +23,8 @@ from cryosnake.classes2d.stack import PreparedStack
 
 CONTRAST_SIGMA = 0.3
 CONTRAST_LIMITS = (0.4, 2.0)
-_PAIR_MARGIN = 7.0
-_PAIRS_PER_IMAGE = 4
+_PAIR_MARGIN = 6.0
+_PAIRS_PER_IMAGE = 3
 _CPU_TOGETHER, _GPU_TOGETHER = 512, 8192  # images whose fine pairs are sorted together
 _CPU_PAIR_FLOATS = 6_000_000  # what a chunk of pairs holds
 

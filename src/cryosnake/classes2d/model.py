@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cryosnake.alignment.likelihood import References, references
+from cryosnake.alignment.likelihood import References, references, shift_ramp
 from cryosnake.alignment.polar import Band, PolarTransform, band_up_to
 from cryosnake.alignment.update import Sums, Update, noise_power, update
 from cryosnake.classes2d.stack import Window, circle
 
 _RING_LENGTH = 1.35  # of the diameter: room for what the CTF spreads
 _SOLVENT_EDGE_PX = 3.0
-_EMPTY_LIMITS = (0.01, 0.5)
+_DENSE = 0.3  # of the peak: density above it counts for the centre
+_OFF_CENTRE_PX = 0.5
+_EMPTY_LIMITS = (0.1, 0.5)
 
 
 class Geometry:
@@ -63,6 +65,11 @@ class Geometry:
         return disc.split(disc.join(parts) * self.solvent)
 
 
+def _moved(transform: PolarTransform, orders: torch.Tensor, cos, sin) -> torch.Tensor:
+    real, imaginary = transform.rings_from(orders)
+    return transform.orders_of(real * cos - imaginary * sin, imaginary * cos + real * sin)
+
+
 @dataclass
 class Model:
     """K class averages as they are scored.
@@ -97,6 +104,26 @@ class Model:
             return torch.full((number,), 1.0 / number, device=self.parts.device)
         counts = self.sums.counts.sum(0)
         return counts / counts.sum().clamp_min(1e-6)
+
+    def recentre(self, geometry: Geometry, transform: PolarTransform, most_px: float) -> None:
+        """Move averages and sums so that the dense part of each lies in the centre, by at most
+        `most_px`. `transform` is that of the band of the sums."""
+        disc = geometry.window.disc
+        images = disc.join(self.parts)
+        peak = images.amax((1, 2), keepdim=True)
+        dense = (images - _DENSE * peak).clamp_min(0.0)
+        axis = torch.arange(disc.side_px, device=images.device) - float(disc.side_px // 2)
+        total = dense.sum((1, 2)).clamp_min(1e-12)
+        centre = torch.stack([dense.sum(2) @ axis, dense.sum(1) @ axis], 1) / total[:, None]
+        far = centre.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        centre *= (most_px / far).clamp_max(1.0) * (far > _OFF_CENTRE_PX)
+        # an image whose object lies at the centre of mass has minus it as its origin
+        cos, sin = shift_ramp(transform, -centre)
+        for half in (0, 1):
+            self.sums.images[half] = _moved(transform, self.sums.images[half], cos, sin)
+        orders = transform.orders_of(*transform.rings_of(self.parts))
+        parts = transform.parts_of(_moved(transform, orders, cos, sin))
+        self.parts = geometry.solvent_flattened(parts)
 
     def learn_empty(self, share: float, forget: float) -> None:
         """Move the prior of empty particles to the share that was found."""

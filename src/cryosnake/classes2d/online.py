@@ -34,6 +34,7 @@ class Schedule:
     shift_step : of the resolution.
     split_below : a class with less than this, of an even share, is replaced by half of the largest,
         every `split_every` batches until this part of the schedule, `split_until`.
+    centre_every : batches between which averages are moved to the centre, as long.
     empty_from : from this part of the schedule on, particles may show nothing: before, the averages
         explain too little.
     online_resolution : of the diameter, the finest that mini-batches use.
@@ -54,6 +55,7 @@ class Schedule:
     split_below: float = 0.4
     split_until: float = 0.9
     split_every: int = 4
+    centre_every: int = 12
     empty_from: float = 0.5
     online_resolution: float = 1 / 10.5
     full_passes: int = 1
@@ -160,6 +162,8 @@ def classify_online(
             model.learn_empty(1.0 - filled, forget)
         now = np.bincount(best[best >= 0], minlength=number)[:number]
         members = (1.0 - forget) * members + now
+        if step % schedule.centre_every == 1 and progress < schedule.split_until:
+            model.recentre(geometry, transform, 0.5 * step_px)
         if step % schedule.split_every == 0 and 0 < progress < schedule.split_until:
             split_empty(model, geometry, transform, schedule, members)
         if report is not None and step % 10 == 9:

@@ -29,7 +29,7 @@ _ENOUGH = 10
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of particles, (N,) each; NaN in nothing but `neighbour_angst`.
+    """Figures of particles, (N,) each.
 
     Attributes
     ----------

@@ -1,7 +1,5 @@
 """Picking every micrograph of a session with what its training chose."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import torch
@@ -10,12 +8,17 @@ from scipy.spatial import cKDTree
 from cryosnake.picking.coarse import no_picks
 from cryosnake.picking.consensus import consensus
 from cryosnake.picking.mask import Mask, keep, usable_mask
-from cryosnake.picking.network_picker import pick_network
 from cryosnake.picking.pickers import PICKERS
 from cryosnake.picking.size_model import ParticleSize
+from cryosnake.picking.training.dataset import reduce
 from cryosnake.picking.training.judge import CONSENSUS, TRAINED
 from cryosnake.picking.training.model_file import PickingModel
-from cryosnake.picking.training.scoring import MERIT, SAME_PARTICLE, coordinates
+from cryosnake.picking.training.scoring import (
+    MERIT,
+    SAME_PARTICLE,
+    coordinates,
+    score_peaks,
+)
 
 #: Nearer than this, in diameters, two picks are one particle.
 DUPLICATE = 0.5
@@ -68,15 +71,10 @@ def _picks(
 ) -> pd.DataFrame:
     """What the chosen way of picking finds."""
     if model.chosen == TRAINED:
-        return pick_network(
-            image,
-            pixel_size_angst,
-            replace(size, diameter_angst=model.diameter_angst),
-            mask=mask,
-            model=model.detector,
-            threshold=model.threshold,
-            device=device,
-        )
+        # exactly as the peaks were made that the threshold was chosen on
+        small = reduce(image, pixel_size_angst, model.diameter_angst, device=device)
+        peaks = score_peaks(small, model.detector, mask)
+        return peaks[peaks[MERIT] >= model.threshold]
     if model.chosen != CONSENSUS:
         return PICKERS[model.chosen](image, pixel_size_angst, size, mask=mask, device=device)
     found = {

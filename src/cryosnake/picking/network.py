@@ -105,7 +105,7 @@ class Detector(nn.Module):
     units : channels of the first stage (32 or 64 in the published weights).
     """
 
-    def __init__(self, architecture: str = "resnet8", units: int = 64):
+    def __init__(self, architecture: str = "resnet8", units: int = 32):
         super().__init__()
         self.architecture = architecture
         self.units = units
@@ -153,7 +153,7 @@ class Detector(nn.Module):
         return self.classifier(images)
 
 
-def pretrained_detector(name: str = "resnet8_u64", device: torch.device | str = "cpu") -> Detector:
+def pretrained_detector(name: str = "resnet8_u32", device: torch.device | str = "cpu") -> Detector:
     """A detector with the published weights `name` (see `weights.FILES`), ready to score.
 
     Raises

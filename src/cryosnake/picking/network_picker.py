@@ -83,18 +83,19 @@ def score_threshold(log_odds: np.ndarray) -> float:
 
     A detector's log-odds are right only for data like those that it was trained on; elsewhere they
     are shifted and stretched, but still fall into two heaps. A mixture of two Gaussians, started
-    from the detector's own probabilities, tells which peak belongs to which. The threshold is not
-    below even odds, so that a micrograph without particles has hardly a pick.
+    from the detector's own probabilities, tells which peak belongs to which; where the heaps run
+    into one another it knows less than the detector does, so the mean of both probabilities is
+    taken. The threshold is not below even odds: a micrograph without particles has hardly a pick.
 
     Parameters
     ----------
     log_odds : (N,) of all peaks, without a threshold.
     """
-    share = 1.0 / (1.0 + np.exp(-np.asarray(log_odds, float)))
-    if share.sum() < MIN_PARTICLES or (1.0 - share).sum() < MIN_PARTICLES:
+    own = 1.0 / (1.0 + np.exp(-np.asarray(log_odds, float)))
+    if own.sum() < MIN_PARTICLES or (1.0 - own).sum() < MIN_PARTICLES:
         return 0.0
     heights = np.asarray(log_odds, float)[:, None]
-    share = np.stack([1.0 - share, share], axis=1)
+    share = np.stack([1.0 - own, own], axis=1)
     for _ in range(_MIXTURE_STEPS):
         count = share.sum(0) + 1e-9
         mean = (share * heights).sum(0) / count
@@ -104,7 +105,8 @@ def score_threshold(log_odds: np.ndarray) -> float:
         share = density / (density.sum(1, keepdims=True) + 1e-300)
     # the wider Gaussian must not take back the highest peaks
     order = np.argsort(heights[:, 0], kind="stable")
-    particle = np.maximum.accumulate(share[order, int(np.argmax(mean))])[::-1]
+    fitted = np.maximum.accumulate(share[order, int(np.argmax(mean))])
+    particle = 0.5 * (fitted + own[order])[::-1]
     hits = np.cumsum(particle)
     expected_f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
     return max(0.0, float(heights[order[::-1][int(np.argmax(expected_f1))], 0]))

@@ -11,12 +11,11 @@ import numpy as np
 from scipy import fft, ndimage
 
 from cryosnake.picking.size_image import Working
-from cryosnake.picking.size_outline import measure
 
 #: Diameter over twice the radius at which the profile has fallen to `_LEVEL`, and true over
 #: measured length and width of the aligned average: found on the tuning samples.
 DIAMETER_PER_EDGE = 1.15
-LENGTH_PER_EXTENT = 1.05
+LENGTH_PER_EXTENT = 1.08
 WIDTH_PER_EXTENT = 1.12
 _LEVEL = 0.3
 _INNER_LEVEL = 0.8  # the edge is as wide as from here to `_LEVEL`
@@ -186,26 +185,26 @@ def aligned_average(
             best = np.maximum(best, value)
         average = images.mean(0)
     average = 0.25 * (average + average[::-1] + average[:, ::-1] + average[::-1, ::-1])
-    mask = _central(average)
-    found = None if mask is None else measure(mask, pixel)
-    if found is None:
+    long_angst, short_angst = _extent(average, pixel), _extent(average.T, pixel)
+    if long_angst is None or short_angst is None:
         return None
     return Aligned(
         average.astype(np.float32),
         pixel,
-        found["long_angst"] * LENGTH_PER_EXTENT,
-        found["short_angst"] * WIDTH_PER_EXTENT,
+        long_angst * LENGTH_PER_EXTENT,
+        short_angst * WIDTH_PER_EXTENT,
         number,
     )
 
 
-def _central(average: np.ndarray) -> np.ndarray | None:
-    """What lies above `_LEVEL` between trough and top and about the centre, holes filled."""
+def _extent(average: np.ndarray, pixel_size_angst: float) -> float | None:
+    """Extent in angstrom along x of an average (n, n) that is its own mirror image: of a band
+    through the centre, a fifth of the window wide, from top to trough as `profile_of`. Each
+    direction has a trough of its own: neighbours fill up the one along which candidates were
+    turned."""
     n = average.shape[0]
-    low, high = np.percentile(average, 5), np.percentile(average, 99)
-    grey = ndimage.binary_fill_holes(average > low + _LEVEL * (high - low))
-    labels, count = ndimage.label(grey)
-    if not count:
-        return None
-    centre = labels[n // 2, n // 2]
-    return labels == centre if centre else None
+    band = max(1, n // 10)
+    values = average[n // 2 - band : n // 2 + band + 1, n // 2 :].mean(0)
+    top = int(np.argmax(values))
+    edge = _descent(values, top, top + int(np.argmin(values[top:])), _LEVEL)
+    return None if edge is None else 2 * edge * pixel_size_angst

@@ -15,6 +15,8 @@ _FEWEST_ALIGNED = 6
 #: Share of the outlines that are solid, from which on single outlines tell the length as well.
 _TRUSTED_SHARE = 0.8
 _USABLE_SHARE = 0.6
+#: Length over that of the average of all views, on the tuning samples.
+_LENGTH_OF_ALL_VIEWS = 1.12
 _WIDE = 1.5  # expected length over the diameter from scale space, where nothing tells it
 
 
@@ -144,4 +146,4 @@ def _axes_of_candidates(workings: list[Working], scales: Scales) -> Axes:
     aligned = size_average.aligned_average(parts, _WIDE * scales.diameter_angst)
     if aligned is None:
         return Axes(None, None, None)
-    return Axes(aligned.long_angst, aligned.short_angst, aligned)
+    return Axes(_LENGTH_OF_ALL_VIEWS * aligned.long_angst, aligned.short_angst, aligned)

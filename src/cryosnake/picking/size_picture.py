@@ -2,6 +2,7 @@
 
 import io
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -11,7 +12,13 @@ from PIL import Image
 from cryosnake.picking.size import SizeEstimate
 
 _MARK = "#e05a00"
-_METHOD_COLOURS = {"outline": "#0072b2", "scale": "#009e73", "average": "#cc79a7"}
+_METHOD_MARKS = {
+    "outline": ("#0072b2", "o"),
+    "scale": ("#009e73", "^"),
+    "average": ("#cc79a7", "s"),
+}
+#: Few greys, so that the colours of the marks survive in a PNG of a small palette.
+_GREYS = matplotlib.colormaps["gray"].resampled(20)
 
 
 def draw_size(estimate: SizeEstimate) -> np.ndarray:
@@ -48,7 +55,7 @@ def draw_size(estimate: SizeEstimate) -> np.ndarray:
 def _draw_example(axes, estimate: SizeEstimate) -> None:
     working, found = estimate.example
     low, high = np.percentile(working.values, [1, 99.7])
-    axes.imshow(working.values, cmap="gray", vmin=low, vmax=high, origin="lower")
+    axes.imshow(working.values, cmap=_GREYS, vmin=low, vmax=high, origin="lower")
     radius_px = estimate.size.radius_px(working.pixel_size_angst)
     for x, y in zip(found.x_px, found.y_px, strict=True):
         axes.add_patch(Circle((x, y), radius_px, fill=False, color=_MARK, lw=0.6))
@@ -64,7 +71,7 @@ def _draw_aligned(axes, estimate: SizeEstimate) -> None:
         return
     half_angst = aligned.image.shape[0] / 2 * aligned.pixel_size_angst
     extent = (-half_angst, half_angst, -half_angst, half_angst)
-    axes.imshow(aligned.image, cmap="gray", origin="lower", extent=extent)
+    axes.imshow(aligned.image, cmap=_GREYS, origin="lower", extent=extent)
     for at, span in (((0, 1), aligned.long_angst), ((1, 0), aligned.short_angst)):
         for side in (-0.5, 0.5):
             draw = axes.axvline if at[1] else axes.axhline
@@ -83,6 +90,9 @@ def _draw_curves(axes, estimate: SizeEstimate) -> None:
         axes.semilogx(curve.widths_angst, curve.response / highest, color="black", lw=0.6)
         axes.axvline(curve.widths_angst[curve.response.argmax()], color=_MARK, lw=0.4)
     axes.set_xlabel("width of the filter (A)", fontsize=7)
+    ticks = [10, 20, 50, 100, 200]
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_ylim(-0.2, 1.05)
     axes.tick_params(labelsize=7)
 
@@ -100,9 +110,10 @@ def _draw_profile(axes, estimate: SizeEstimate) -> None:
 def _draw_methods(axes, estimate: SizeEstimate) -> None:
     axes.set_title("estimates by micrograph", fontsize=8)
     used = estimate.micrographs[estimate.micrographs.reason == "-"]
-    for method, colour in _METHOD_COLOURS.items():
+    for method, (colour, mark) in _METHOD_MARKS.items():
         axes.plot(
-            np.arange(1, len(used) + 1), used[f"{method}_angst"], "o", ms=4, color=colour,
+            np.arange(1, len(used) + 1), used[f"{method}_angst"], mark,
+            ms=4, color=colour,
             label=method,
         )  # fmt: skip
     size = estimate.size

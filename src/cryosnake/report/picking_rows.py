@@ -166,18 +166,18 @@ def picker_rows(agreement: dict) -> list[dict[str, object]]:
 
 
 def score_rows(model: dict) -> list[dict[str, object]]:
-    """One line a candidate of the final picking, the best F1 first."""
+    """One line a way of picking that the model was held against, the best first."""
     rows = [
         {
             "title": title_of(name),
-            "precision": number(score.get("precision")),
-            "recall": number(score.get("recall")),
-            "f1": number(score.get("f1")),
+            "agreement": number(score.get("agreement")),
+            "trained": number(score.get("trained_agreement")),
+            "error": number(score.get("standard_error")),
             "chosen": name == model.get("chosen"),
         }
         for name, score in objects(model.get("scores")).items()
     ]
-    return sorted(rows, key=lambda row: (-(row["f1"] or 0.0), row["title"]))
+    return sorted(rows, key=lambda row: (-(row["agreement"] or 0.0), row["title"]))
 
 
 def training_panels(model: dict) -> list[tuple[str, str, list[Curve], float | None]]:

@@ -118,7 +118,7 @@ def picking_section(
         training_figure=Markup(figures.curves_figure(panels)) if panels else "",
         scores=rows.score_rows(model),
         model_words=_model_words(model),
-        trained_on=_names(model.get("trained_on")),
+        trained_on=_names(model.get("training_micrographs")),
         yield_figure=Markup(figures.yield_figure(counts, low, LOW_RATIO * median))
         if median is not None
         else "",

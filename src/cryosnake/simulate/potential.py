@@ -192,7 +192,7 @@ def nanodisc_phase(*, pixel_size_angst: float, voltage_kv: float) -> torch.Tenso
     """Phase volume of an empty lipid nanodisc: 110 A wide, 46 A thick, dense head groups, a core
     about as dense as ice, a protein belt. Excess potentials relative to ice (1 is that of ice):
     heads 0.6, core -0.05, belt 0.5."""
-    n = 2 * math.ceil(80.0 / pixel_size_angst / 2)
+    n = 2 * math.ceil(80.0 / pixel_size_angst)  # room for the rim and its blur on all sides
     axis = (torch.arange(n) - n // 2) * pixel_size_angst
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     radius = torch.sqrt(y**2 + x**2)

@@ -70,10 +70,26 @@ def judge(
     radius_px : within which two picks are the same particle.
     """
     curve = label_curve(peaks, labels, radius_px)
-    threshold = float(curve.thresholds[curve.best]) if len(curve.f1) else np.inf
+    threshold = _threshold(curve, peaks, reliability)
     trained = [table[table[MERIT] >= threshold] for table in peaks]
     scores = _scores(trained, pickers, reliability, radius_px)
     return Judgement(*_choice(scores, reliability), threshold, _table(curve), scores)
+
+
+def _threshold(curve: ValidationCurve, peaks: Tables, reliability: Reliability) -> float:
+    """Score above which there are as many peaks as there are particles.
+
+    The number of particles, also of those that nobody found, follows from the reliabilities of the
+    pickers, much better than which ones they are: precision and recall are then equal, and F1 near
+    its maximum. Where it is not known: the best F1 against the labels. Infinite without a peak.
+    """
+    if not len(curve.f1):
+        return np.inf
+    if len(reliability.working) < 2:
+        return float(curve.thresholds[curve.best])
+    every = np.sort(np.concatenate([table[MERIT].to_numpy(float) for table in peaks]))[::-1]
+    number = int(np.clip(round(reliability.particles * len(peaks)), 1, len(every)))
+    return float(every[number - 1])
 
 
 def without_training(pickers: Sequence[Mapping], reliability: Reliability) -> Judgement:

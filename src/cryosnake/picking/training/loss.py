@@ -1,16 +1,23 @@
 """What a detector is trained to minimise, from incomplete picks.
 
-Positive-unlabelled learning with the non-negative risk of Kiryo et al. (2017), Advances in Neural
-Information Processing Systems 30, equation 6. The consensus of the pickers misses particles, so
-that a place without a pick is not a place without a particle. The particles that are missing look
-on average like those that were found: what such places would cost as background is taken from
-the loss of the unlabelled places, and what they cost as particles is given to it.
+Positive-unlabelled learning: the consensus of the pickers misses particles, so that a place without
+a pick is not a place without a particle. How many are missing is known, from the reliabilities of
+the pickers; which places they are is not. The unbiased risk (Kiryo et al. 2017, Advances in Neural
+Information Processing Systems 30) would take their mean loss as background from that of the
+unlabelled places, but a cross entropy has no upper limit, and a few confident particles then
+outweigh all background. Here the most particle-like unlabelled places, as many as particles are
+missing, are left out instead: a trimmed risk, in the spirit of the constraint that Bepler et al.
+(2019), Nature Methods 16, 1153, put on the number of positives among the unlabelled.
 """
 
 import torch
 from torch.nn import functional
 
 from cryosnake.picking.training.dataset import IGNORED_RADIUS, POSITIVE_RADIUS
+
+#: Places that a particle without a label makes particle-like, for each that its label would have
+#: made positive: half of those that are not asked around a labelled one.
+_SPREAD = 0.5 * (IGNORED_RADIUS / POSITIVE_RADIUS) ** 2
 
 
 def positive_unlabelled(
@@ -19,7 +26,7 @@ def positive_unlabelled(
     probability: torch.Tensor,
     missed_share: float,
 ) -> torch.Tensor:
-    """Non-negative risk of log-odds against incomplete labels, per place.
+    """Trimmed cross entropy of log-odds against incomplete labels, per place.
 
     Parameters
     ----------
@@ -32,16 +39,15 @@ def positive_unlabelled(
     """
     near = distance <= POSITIVE_RADIUS
     unlabelled = distance > IGNORED_RADIUS
-    as_particle = functional.softplus(-logits)
-    as_background = functional.softplus(logits)
-    weight = torch.where(near, probability, 0.0)
-    doubt = torch.where(near, 1.0 - probability, 0.0)
-    asked = (near | unlabelled).sum().clamp(min=1)
-    known = weight.sum()
-    missing = known * missed_share / (1.0 - missed_share)
-    mean_particle = (weight * as_particle).sum() / known.clamp(min=1e-6)
-    mean_background = (weight * as_background).sum() / known.clamp(min=1e-6)
-    background = (as_background * unlabelled).sum() - missing * mean_background
-    positive = (known + missing) * mean_particle + (doubt * as_background).sum()
-    # below zero the unlabelled places are overfitted, and teach nothing more
-    return (positive + background.clamp(min=0.0)) / asked
+    weight = probability[near]
+    known = (
+        weight * functional.softplus(-logits[near])
+        + (1.0 - weight) * functional.softplus(logits[near])
+    ).sum()
+    background = functional.softplus(logits[unlabelled])
+    missing = float(weight.sum()) * missed_share / (1.0 - missed_share)
+    left_out = min(round(_SPREAD * missing), len(background))
+    if left_out:
+        background = background.topk(len(background) - left_out, largest=False, sorted=False)[0]
+    asked = len(weight) + len(background)
+    return (known + background.sum()) / max(asked, 1)

@@ -73,7 +73,7 @@ def train_detector(
     pixel_size_angst: float,
     size: ParticleSize,
     *,
-    start_model: Detector,
+    start_model: Detector | None,
     seed: int,
     device: torch.device | str = "cpu",
     held_out_fraction: float = 0.25,
@@ -88,17 +88,17 @@ def train_detector(
     picks : of each micrograph, the consensus; the figure of merit is a probability.
     pickers : of each micrograph, the picks of each picker. The one that `start_model` makes is
         called "network".
-    start_model : the pretrained detector; not changed.
+    start_model : the pretrained detector; not changed. None: nothing is trained.
     seed : of the split and of the crops. Same input, seed, device and threads: same model.
     held_out_fraction : of the micrographs, at least one, that judge and are not trained on.
 
     Returns
     -------
-    Trained. With fewer than two micrographs or too few particles nothing is trained, and the
-    choice is among the pickers.
+    Trained. With fewer than two micrographs, too few particles or no model to start from nothing
+    is trained, and the choice is among the pickers.
     """
-    start_model = start_model.to(device)
-    read = _read(images, pixel_size_angst, size, start_model)
+    least_px = 0 if start_model is None else start_model.width_px // 2
+    read = _read(images, pixel_size_angst, size, least_px, device)
     names = list(read.micrographs)
     area_px2 = read.area_px2 / max(len(names), 1)
     radius_px = SAME_PARTICLE * size.diameter_angst / pixel_size_angst
@@ -118,6 +118,8 @@ def train_detector(
         seed,
     )
     reason = _too_little(len(names), labels.known)
+    if start_model is None:
+        return nothing
     if reason:
         why = f"{reason}: {nothing.judgement.why}"
         return replace(nothing, judgement=replace(nothing.judgement, why=why))
@@ -134,7 +136,7 @@ def train_detector(
     rounds = round(_STEPS_A_PARTICLE * labels.known / schedule.steps_a_round)
     rounds = int(np.clip(rounds, min(_MIN_ROUNDS, schedule.rounds), schedule.rounds))
     model, curve = fit_detector(
-        start_model,
+        start_model.to(device),
         labelled(kept),
         labelled(held),
         labels.missed_share,
@@ -168,18 +170,18 @@ def _read(
     images: Iterable[tuple[str, np.ndarray]],
     pixel_size_angst: float,
     size: ParticleSize,
-    model: Detector,
+    least_px: int,
+    device: torch.device | str,
 ) -> _Read:
     """All micrographs reduced, one full-size one in memory at a time; their area together."""
     micrographs, masks, left_out, area_px2 = {}, {}, {}, 0.0
-    device = next(model.parameters()).device
     for name, image in images:
         mask = usable_mask(image, pixel_size_angst, size)
         if not mask.usable.any():
             left_out[name] = "nothing on it is usable: flat, too small, or covered"
             continue
         small = reduce(image, pixel_size_angst, size.diameter_angst, device=device)
-        if min(small.pixels.shape) <= model.width_px // 2:
+        if min(small.pixels.shape) <= least_px:
             left_out[name] = f"{image.shape} px are less than the detector sees at once"
             continue
         micrographs[name], masks[name] = small, mask
