@@ -22,8 +22,10 @@ import pandas as pd
 
 from cryosnake import layout
 from cryosnake.config import load_config
+from cryosnake.config.model import Config
 from cryosnake.decisions import Decision, as_table
 from cryosnake.preprocess.row import EMPTY_ROW
+from cryosnake.quick_star import read_tables
 from cryosnake.session.dag import SessionDag
 from cryosnake.session.ledger import Arrival, Ledger
 from cryosnake.session.milestones import freeze, write_tally
@@ -73,6 +75,39 @@ def fabricate(session: Path, movies: int, batch_movies: int) -> None:
     for milestone in ("size", "training"):
         batches = dag.subset_batches(milestone, ask=print)
         freeze(session, config, milestone, batches)
+    _finish_picking(session, config, ledger.batches)
+
+
+def _finish_picking(session: Path, config: Config, batches: list[str]) -> None:
+    """What the DAG and the session's tables look at of picking and extraction."""
+    version = config.picking.model_version
+    pickers = config.picking.pickers
+    # in the order in which the workflow makes them
+    made = [layout.TRAINING_MICROGRAPHS, layout.SIZE_PICTURE, layout.SIZE_DECISIONS, layout.SIZE]
+    made += [*map(layout.picker_decisions, pickers), *map(layout.picker_star, pickers)]
+    made += [layout.CONSENSUS, layout.CONSENSUS_DECISIONS, layout.AGREEMENT]
+    made += [layout.model_decisions(version), layout.model_file(version, "pt")]
+    made += [layout.model_file(version, "json")]
+    told = as_table([Decision("session", "picking", "info", "180 particles", "-")])
+    for path in made:
+        (session / path).parent.mkdir(parents=True, exist_ok=True)
+        if "decisions" in path:
+            write_star(session / path, {"decisions": told})
+        else:
+            (session / path).write_text("{}")
+    for batch in batches:
+        table = read_tables([session / layout.batch_table(batch)], "micrographs")
+        names = table.loc[table["csnAccepted"] == 1, "rlnMicrographName"]
+        for path in (layout.coordinates_star(batch), layout.particles_star(batch)):
+            (session / path).parent.mkdir(parents=True, exist_ok=True)
+            (session / path).touch()
+        counts = pd.DataFrame({"micrograph": names, "picks": 200, "extracted": 180})
+        counts[["micrograph", "picks"]].to_csv(session / layout.picked_counts(batch), index=False)
+        counts[["micrograph", "extracted"]].to_csv(
+            session / layout.extracted_counts(batch), index=False
+        )
+        for path in (layout.coordinates_decisions(batch), layout.particles_decisions(batch)):
+            write_star(session / path, {"decisions": told})
 
 
 def _finish(session: Path, batch: str, names: list[str], random: np.random.Generator) -> None:

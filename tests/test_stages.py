@@ -90,9 +90,7 @@ def made(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
         write_star(session / layout.batch_table(batch), {"micrographs": part})
     accepted = table[table["csnAccepted"] == 1]
     for milestone in ("size", "training"):
-        write_star(
-            session / layout.subset_star(milestone), micrograph_blocks(accepted, config())
-        )
+        write_star(session / layout.subset_star(milestone), micrograph_blocks(accepted, config()))
     return session, truth
 
 

@@ -48,6 +48,11 @@ def tally_input(wildcards):
     return session.tally_inputs(int(wildcards.batches))
 
 
+def picking_model(wildcards):
+    """The model to pick with, once it can be trained."""
+    return session.model(ask_tally)
+
+
 def batch_coordinates(wildcards):
     """What is picked on all batches, once picking has started."""
     return session.coordinates(ask_tally)

@@ -162,6 +162,15 @@ class SessionDag:
         wanted = self.goes_to("picking")
         return wanted and all(self.subset(name, ask) for name in ("size", "training"))
 
+    def model(self, ask: Callable[[int], None]) -> list[str]:
+        """What is known about the picking model, once it can be trained; `ask` as above.
+
+        It is asked for by itself: a version that is not there yet must be made, although every
+        batch has been picked with the one before.
+        """
+        version = self.config.picking.model_version
+        return [layout.model_file(version, "json")] if self.picking_starts(ask) else []
+
     def coordinates(self, ask: Callable[[int], None]) -> list[str]:
         """Coordinates of all closed batches, once picking has started; `ask` as above."""
         batches = self.batches() if self.picking_starts(ask) else []
