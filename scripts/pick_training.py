@@ -11,5 +11,6 @@ with job_log(snakemake.log):
     config = load_config(snakemake.config)
     use_threads(snakemake.threads)
     picker = snakemake.wildcards.picker
-    with leased_device(config.compute.device if picker == "network" else "cpu") as device:
-        pick_training(Path.cwd(), picker, device)
+    on_gpu = picker == "network" or config.picking.denoise
+    with leased_device(config.compute.device if on_gpu else "cpu") as device:
+        pick_training(Path.cwd(), picker, config, device)

@@ -113,7 +113,7 @@ def prepare(session: Path, settings) -> None:
     measure_size(session, settings)
     training.choose_training(session, settings)
     for picker in settings.picking.pickers:
-        training.pick_training(session, picker, "cpu")
+        training.pick_training(session, picker, settings, "cpu")
     training.agree(session, settings)
 
 
@@ -182,6 +182,16 @@ def test_a_picker_that_crashes_is_left_out_and_told(session, monkeypatch):
     failed = told[(told["csnRule"] == "picker_network") & (told["csnVerdict"] == "fail")]
     assert failed["csnValue"].str.contains("no luck today").all()
     assert len(failed) == 1
+
+
+def test_pickers_may_look_at_denoised_micrographs(session, made):
+    measure_size(session, config())
+    training.choose_training(session, config())
+    truth = {name: xy for name, xy in made[1].items() if "m2" not in name}
+    picks = training.pick_training(session, "log", config(denoise=True), "cpu")
+    plain = training.pick_training(session, "log", config(), "cpu")
+    assert not picks["rlnCoordinateX"].equals(plain["rlnCoordinateX"])
+    assert f1(picks, truth) > 0.85
 
 
 def test_a_training_that_crashes_leaves_the_consensus(session, monkeypatch):

@@ -1,6 +1,12 @@
 # From curated micrographs to coordinates: the size, three pickers, their consensus, a model of this sample.
 
 
+def training_pick_gpu(wildcards):
+    """A GPU for the networks; the other pickers have no use for one."""
+    uses = wildcards.picker == "network" or settings.picking.denoise
+    return job_gpu if uses else 0
+
+
 wildcard_constraints:
     picker="|".join(settings.picking.pickers),
     version=r"\d+",
@@ -48,7 +54,7 @@ rule pick_training:
     priority: 90
     threads: settings.compute.threads
     resources:
-        gpu=lambda wildcards: job_gpu if wildcards.picker == "network" else 0,
+        gpu=training_pick_gpu,
         mem_mb=settings.compute.memory_mb,
     script:
         "../../scripts/pick_training.py"

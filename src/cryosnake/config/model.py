@@ -356,6 +356,12 @@ class PickingConfig(Section):
         expert=1,
         min_length=1,
     )
+    denoise: bool = setting(
+        False,
+        "let the log and correlation pickers look at training micrographs denoised by a "
+        "pretrained network",
+        expert=1,
+    )
     training_micrographs: int = setting(
         25,
         "micrographs of the training milestone that the model is trained on, balanced over defocus",

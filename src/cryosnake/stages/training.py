@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cryosnake import layout
@@ -17,11 +18,12 @@ from cryosnake.images import mrc_shape
 from cryosnake.picking.agreement import agreement
 from cryosnake.picking.choose import choose_micrographs
 from cryosnake.picking.consensus import consensus
-from cryosnake.picking.mask import usable_mask
+from cryosnake.picking.denoise import denoise
+from cryosnake.picking.mask import keep, usable_mask
 from cryosnake.picking.network import pretrained_detector
 from cryosnake.picking.pickers import PICKERS
 from cryosnake.picking.reliability import PickerReliability, Reliability, estimate_reliability
-from cryosnake.picking.size_model import read_size
+from cryosnake.picking.size_model import ParticleSize, read_size
 from cryosnake.picking.training.judge import TRAINED
 from cryosnake.picking.training.model_file import save_model
 from cryosnake.picking.training.scoring import SAME_PARTICLE
@@ -50,13 +52,14 @@ def choose_training(session: Path, config: Config) -> pd.DataFrame:
     return chosen
 
 
-def pick_training(session: Path, picker: str, device) -> pd.DataFrame:
+def pick_training(session: Path, picker: str, config: Config, device) -> pd.DataFrame:
     """What one picker finds on the training micrographs; a picker that fails finds nothing.
 
     A failure of the picker is a decision, and the session goes on with the others.
     """
     session = Path(session)
     size = read_size(session / layout.SIZE)[0]
+    look = _on_denoised if config.picking.denoise and picker != "network" else _on_original
     rows = read_subset(session, layout.TRAINING_MICROGRAPHS)
     read = image_reader(session)
     tables, decisions = [], []
@@ -66,8 +69,7 @@ def pick_training(session: Path, picker: str, device) -> pd.DataFrame:
     ):
         try:
             image = read(name)
-            mask = usable_mask(image, pixel_angst, size)
-            picks = PICKERS[picker](image, pixel_angst, size, mask=mask, device=device)
+            picks = look(picker, image, pixel_angst, size, device)
         except BadInputError as error:
             decisions.append(_problem(name, picker, error, "the picker cannot use it"))
             continue
@@ -83,6 +85,23 @@ def pick_training(session: Path, picker: str, device) -> pd.DataFrame:
     seconds = (time.perf_counter() - started) / max(1, len(rows))
     log.info("%s: %d picks, %.1f s a micrograph", picker, len(table), seconds)
     return table
+
+
+def _on_original(
+    picker: str, image: np.ndarray, pixel_angst: float, size: ParticleSize, device
+) -> pd.DataFrame:
+    mask = usable_mask(image, pixel_angst, size)
+    return PICKERS[picker](image, pixel_angst, size, mask=mask, device=device)
+
+
+def _on_denoised(
+    picker: str, image: np.ndarray, pixel_angst: float, size: ParticleSize, device
+) -> pd.DataFrame:
+    clean = denoise(image, pixel_angst, device=device)
+    picks = PICKERS[picker](clean.image, clean.pixel_size_angst, size, mask=None, device=device)
+    for column in ("rlnCoordinateX", "rlnCoordinateY"):
+        picks[column] *= clean.factor
+    return keep(picks, *usable_mask(image, pixel_angst, size))
 
 
 def _problem(name: str, picker: str, error: Exception, evidence: str) -> Decision:

@@ -77,18 +77,22 @@ def judge(
 
 
 def _threshold(curve: ValidationCurve, peaks: Tables, reliability: Reliability) -> float:
-    """Score above which there are as many peaks as there are particles.
+    """Score above which to pick: where the number of picks is the mean of two estimates.
 
-    The number of particles, also of those that nobody found, follows from the reliabilities of the
-    pickers, much better than which ones they are: precision and recall are then equal, and F1 near
-    its maximum. Where it is not known: the best F1 against the labels. Infinite without a peak.
+    One is the expected number of particles, also of those that nobody found, by the reliabilities of
+    the pickers: precision and recall are equal there. It is too high where pickers that are not
+    independent invent much. The other is that of the best F1 against the labels, which hold the
+    bias of their pickers. Infinite without a peak.
     """
     if not len(curve.f1):
         return np.inf
+    best = float(curve.thresholds[curve.best])
     if len(reliability.working) < 2:
-        return float(curve.thresholds[curve.best])
+        return best
     every = np.sort(np.concatenate([table[MERIT].to_numpy(float) for table in peaks]))[::-1]
-    number = int(np.clip(round(reliability.particles * len(peaks)), 1, len(every)))
+    by_labels = int((every >= best).sum())
+    by_number = min(reliability.particles * len(peaks), len(every))
+    number = int(np.clip(round(0.5 * (by_labels + by_number)), 1, len(every)))
     return float(every[number - 1])
 
 
