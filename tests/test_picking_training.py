@@ -24,8 +24,8 @@ from cryosnake.picking.training.dataset import (
     reduce,
 )
 from cryosnake.picking.training.fit import Schedule
-from cryosnake.picking.training.judge import judge
-from cryosnake.picking.training.labels import make_labels
+from cryosnake.picking.training.judge import judge, merit
+from cryosnake.picking.training.labels import Labels, label_curve, make_labels
 from cryosnake.picking.training.loss import positive_unlabelled
 from cryosnake.picking.training.model_file import (
     PickingModel,
@@ -183,17 +183,20 @@ def test_labels_keep_what_only_one_picker_found_out_of_the_question(sample):
 
 
 def test_validation_curve_is_precision_and_recall():
-    scores, labels = np.array([1.0, 3.0, 2.0]), np.array([0.0, 1.0, 1.0])
-    curve = validation_curve(scores, labels, known=4.0, missing=0.0)
+    curve = validation_curve(np.array([1.0, 3.0, 2.0]), np.array([0.0, 1.0, 1.0]), 4.0)
     assert curve.thresholds.tolist() == [3.0, 2.0, 1.0]
     assert curve.precision.tolist() == pytest.approx([1.0, 1.0, 2 / 3])
     assert curve.recall.tolist() == pytest.approx([0.25, 0.5, 0.5])
     assert curve.best == 1
-    # as many are missing as known, and half of the known are found: by the upper bound this pick
-    # is a particle, by the lower one it is not
-    curve = validation_curve(scores, labels, known=4.0, missing=4.0)
-    assert curve.precision.tolist() == pytest.approx([1.0, 1.0, 2.5 / 3])
-    assert curve.recall[-1] == pytest.approx(2.5 / 8)
+
+
+def test_the_curve_counts_labels_by_their_probability():
+    labels = Labels([picks_table([0.0, 100.0], [0.0, 0.0], [0.8, np.nan], 1)], 0.2)
+    peaks = picks_table([1.0, 101.0, 200.0], [0.0, 0.0, 0.0], [3.0, 2.0, 1.0], 1)
+    curve = label_curve([peaks], labels, 5.0)
+    hits, particles = np.array([0.8, 1.3, 1.3]), 0.8 + 0.5 + 0.2
+    assert curve.recall == pytest.approx(hits / particles)
+    assert curve.precision == pytest.approx(hits / [1, 2, 3])
 
 
 def test_partners_are_one_to_one_and_nearest_first():
@@ -223,10 +226,11 @@ def test_training_reports_what_it_did(trained):
     assert len(trained.held_out_names) == 2
     assert sorted(trained.training_names + trained.held_out_names) == [f"m{i}" for i in range(6)]
     assert trained.chosen == "trained", trained.judgement.why
-    assert "agrees" in trained.judgement.why
+    assert "judges" in trained.judgement.why
     curve = trained.judgement.validation
-    chosen = curve["f1"][curve["threshold"] >= trained.judgement.threshold].iloc[-1]
-    assert curve["f1"].max() - 0.1 < chosen <= curve["f1"].max()
+    assert curve["f1"].max() == pytest.approx(
+        curve["f1"][curve["threshold"] == trained.judgement.threshold].iloc[0]
+    )
 
 
 def test_same_seed_same_model(sample):
@@ -274,6 +278,17 @@ def test_judge_prefers_the_model_that_is_right_and_not_the_one_that_copies(sampl
     assert (right.scores["difference"] > wrong.scores["difference"]).all()
 
 
+def test_an_incomplete_judge_does_not_favour_who_misses_the_same():
+    """100 particles, the judge knows 70 of them."""
+    complete = merit(np.array([[70.0, 100.0, 70.0]]), 100.0)
+    alike = merit(np.array([[70.0, 70.0, 70.0]]), 100.0)
+    inventing = merit(np.array([[70.0, 160.0, 70.0]]), 100.0)
+    wrong = merit(np.array([[35.0, 70.0, 70.0]]), 100.0)
+    assert complete == pytest.approx(0.5 * (140 / 170 + 1.0))
+    assert alike == pytest.approx(0.5 * (1.0 + 140 / 170))
+    assert complete > inventing > wrong
+
+
 @pytest.mark.parametrize("case", ["none", "one", "no picks", "flat", "one picker"])
 def test_too_little_to_train_on_is_a_clear_choice(sample, case):
     images, _, pickers, picks = sample
@@ -313,7 +328,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path, trained):
     about = json.loads(description.read_text())
     assert about["training_micrographs"] == trained.training_names
     assert about["curve"]["validation"] == trained.curve["validation"].tolist()
-    assert about["scores"]["log"]["agreement"] > 0
+    assert about["scores"]["log"]["merit"] > 0
     assert sorted(model.reliability.pickers) == ["correlation", "log", "network"]
 
 

@@ -93,8 +93,7 @@ class Expectation:
         fine: Level | None,
         priors: Priors,
     ) -> Sums:
-        """Score some particles against all references and return their sums, in the band of
-        `fine` where there is one.
+        """Score particles against all references; their sums, in the band of `fine` if given.
 
         Parameters
         ----------

@@ -40,8 +40,8 @@ class Schedule:
     crops: int = 12
     scores: int = 24
     steps_a_round: int = 25
-    rounds: int = 8
-    patience: int = 3
+    rounds: int = 14
+    patience: int = 4
     learning_rate: float = 5e-4
     weight_decay: float = 1e-4
 

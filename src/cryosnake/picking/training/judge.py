@@ -6,8 +6,8 @@ himself. So each comparison has a judge of its own, on micrographs that nothing 
 - a picker against the trained model: by the consensus of the *other* pickers;
 - the consensus of two pickers against the trained model: by the third picker.
 
-The judge is neither complete nor always right, but both are held against the same one, and
-it took part in neither. The trained model has seen the votes of all pickers, on other micrographs.
+Both are held against the same judge, which took part in neither. It is not complete: what it does
+not know of is between two bounds (see `merit`), of which the mean is taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ from cryosnake.picking.training.scoring import MERIT, ValidationCurve, partners
 TRAINED, CONSENSUS = "trained", "consensus"
 #: The picker that the start model makes.
 GENERAL = "network"
-#: Differences of agreement below this are none, even with one micrograph to judge by.
+#: Differences of F1 below this are none, even with one micrograph to judge by.
 _NO_DIFFERENCE = 0.01
 
 Tables = Sequence[pd.DataFrame]
-SCORE_COLUMNS = ["agreement", "trained_agreement", "difference", "standard_error", "picks"]
+SCORE_COLUMNS = ["merit", "trained_merit", "difference", "standard_error", "picks"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Judgement:
     chosen : "trained", "consensus" or the name of a picker; why : in words.
     threshold : on the score of the trained model; infinite where there is none.
     validation : one row a threshold: `threshold`, `precision`, `recall`, `f1`, against the labels.
-    scores : one row a way of picking: its `agreement` (F1) with its judges, that of the trained
-        model with the same ones, the `difference` (trained less this) with its `standard_error`
+    scores : one row a way of picking: its `merit` (F1) by its judges, that of the trained
+        model by the same ones, the `difference` (trained less this) with its `standard_error`
         over the micrographs, and the number of `picks`.
     """
 
@@ -70,30 +70,10 @@ def judge(
     radius_px : within which two picks are the same particle.
     """
     curve = label_curve(peaks, labels, radius_px)
-    threshold = _threshold(curve, peaks, reliability)
+    threshold = float(curve.thresholds[curve.best]) if len(curve.f1) else np.inf
     trained = [table[table[MERIT] >= threshold] for table in peaks]
     scores = _scores(trained, pickers, reliability, radius_px)
     return Judgement(*_choice(scores, reliability), threshold, _table(curve), scores)
-
-
-def _threshold(curve: ValidationCurve, peaks: Tables, reliability: Reliability) -> float:
-    """Score above which to pick: where the number of picks is the mean of two estimates.
-
-    One is the expected number of particles, also of those that nobody found, by the reliabilities of
-    the pickers: precision and recall are equal there. It is too high where pickers that are not
-    independent invent much. The other is that of the best F1 against the labels, which hold the
-    bias of their pickers. Infinite without a peak.
-    """
-    if not len(curve.f1):
-        return np.inf
-    best = float(curve.thresholds[curve.best])
-    if len(reliability.working) < 2:
-        return best
-    every = np.sort(np.concatenate([table[MERIT].to_numpy(float) for table in peaks]))[::-1]
-    by_labels = int((every >= best).sum())
-    by_number = min(reliability.particles * len(peaks), len(every))
-    number = int(np.clip(round(0.5 * (by_labels + by_number)), 1, len(every)))
-    return float(every[number - 1])
 
 
 def without_training(pickers: Sequence[Mapping], reliability: Reliability) -> Judgement:
@@ -111,13 +91,35 @@ def without_training(pickers: Sequence[Mapping], reliability: Reliability) -> Ju
     return Judgement(chosen, why, np.inf, _table(nothing), empty)
 
 
-def agreement(first: Tables, second: Tables, radius_px: float) -> np.ndarray:
-    """(M, 2) of each micrograph: twice the number of pairs of picks, and that of all picks."""
-    rows = []
-    for ours, theirs in zip(first, second, strict=True):
-        pairs = int((partners(ours, theirs, radius_px) >= 0).sum())
-        rows.append((2 * pairs, len(ours) + len(theirs)))
-    return np.array(rows, float).reshape(-1, 2)
+def meetings(ours: Tables, judges: Tables, radius_px: float) -> np.ndarray:
+    """(M, 3) of each micrograph: picks that the judge has too, all picks, all of the judge's."""
+    rows = [
+        (int((partners(found, judged, radius_px) >= 0).sum()), len(found), len(judged))
+        for found, judged in zip(ours, judges, strict=True)
+    ]
+    return np.array(rows, float).reshape(-1, 3)
+
+
+def merit(met: np.ndarray, particles: float) -> float:
+    """F1 of picks by a judge that is not complete: the mean of two bounds.
+
+    Parameters
+    ----------
+    met (M, 3) : see `meetings`.
+    particles : expected number of particles in a micrograph.
+
+    Notes
+    -----
+    By the lower bound the judge is complete: what it does not confirm is no particle. By the upper
+    one it is a fair sample (Lee and Liu 2003, Proc. ICML, 448): of all particles the same share is
+    found as of its own. The first alone would favour whoever misses the same particles as the
+    judge, the second whoever invents.
+    """
+    both, picks, judged = met.sum(axis=0)
+    every = max(particles * len(met), 1e-9)
+    lower = 2 * both / max(picks + judged, 1.0)
+    upper = 2 * min(both / max(judged, 1.0) * every, picks) / (picks + every)
+    return float(0.5 * (lower + upper))
 
 
 def _scores(
@@ -142,33 +144,41 @@ def _scores(
             for one in pickers
         ]
         rows[name] = _compared(
-            [(agreement(own, others, radius_px), agreement(trained, others, radius_px))],
+            [(meetings(own, others, radius_px), meetings(trained, others, radius_px))],
+            reliability.particles,
             sum(map(len, own)),
         )
         if len(working) > 2:
-            votes.append((agreement(others, own, radius_px), agreement(trained, own, radius_px)))
+            votes.append((meetings(others, own, radius_px), meetings(trained, own, radius_px)))
             number += sum(map(len, others))
     if votes:
-        rows[CONSENSUS] = _compared(votes, number // len(votes))
+        rows[CONSENSUS] = _compared(votes, reliability.particles, number // len(votes))
     return pd.DataFrame.from_dict(rows, orient="index", columns=SCORE_COLUMNS)
 
 
-def _compared(votes: list[tuple[np.ndarray, np.ndarray]], picks: int) -> list[float]:
-    """Agreement, that of the trained model, difference, its standard error, number of picks.
+def _compared(
+    votes: list[tuple[np.ndarray, np.ndarray]], particles: float, picks: int
+) -> list[float]:
+    """Merit, that of the trained model, difference, its standard error, number of picks.
+
+    Parameters
+    ----------
+    votes : of each judge, its meetings with the one and with the trained model.
+    particles : expected number in a micrograph.
 
     The standard error is the jackknife's over micrographs; 0 where there is one.
     """
-    both = [np.stack(vote) for vote in votes]  # (2, M, 2)
 
     def means(keep: np.ndarray) -> np.ndarray:
-        sums = np.stack([vote[:, keep].sum(axis=1) for vote in both])  # (votes, 2, 2)
-        return (sums[..., 0] / np.maximum(sums[..., 1], 1)).mean(axis=0)
+        return np.mean([[merit(met[keep], particles) for met in vote] for vote in votes], axis=0)
 
-    number = both[0].shape[1]
+    number = len(votes[0][0])
     own, trained = means(np.ones(number, bool))
-    left = [means(np.arange(number) != one) for one in range(number)] if number > 1 else []
+    if number == 1:
+        return [own, trained, trained - own, 0.0, picks]
+    left = [means(np.arange(number) != one) for one in range(number)]
     differences = np.array([one[1] - one[0] for one in left])
-    error = np.sqrt((number - 1) * differences.var()) if number > 1 else 0.0
+    error = float(np.sqrt((number - 1) * differences.var()))
     return [own, trained, trained - own, error, picks]
 
 
@@ -183,15 +193,15 @@ def _choice(scores: pd.DataFrame, reliability: Reliability) -> tuple[str, str]:
         least = scores["difference"].idxmin()
         row = scores.loc[least]
         return TRAINED, (
-            "on micrographs it was not trained on it agrees with the others at least as well as "
-            f"any other way; closest is {least}: {row['trained_agreement']:.3f} against "
-            f"{row['agreement']:.3f}, standard error {row['standard_error']:.3f}"
+            "on micrographs it was not trained on its judges find it at least as good as "
+            f"any other way; closest is {least}: {row['trained_merit']:.3f} against "
+            f"{row['merit']:.3f}, standard error {row['standard_error']:.3f}"
         )
     better = CONSENSUS if CONSENSUS in worse.index else worse["difference"].idxmin()
     row = worse.loc[better]
     return better, (
-        f"the trained model validates worse than {better}: agreement "
-        f"{row['trained_agreement']:.3f} against {row['agreement']:.3f}, "
+        f"the trained model validates worse than {better}: F1 "
+        f"{row['trained_merit']:.3f} against {row['merit']:.3f}, "
         f"standard error {row['standard_error']:.3f}"
     )
 

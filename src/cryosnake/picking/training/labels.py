@@ -19,6 +19,8 @@ _COLUMNS = ["rlnCoordinateX", "rlnCoordinateY", MERIT]
 #: Of all particles, the least and the most that nobody may have found. Pickers that miss the same
 #: ones make each other look complete, so the estimate is too low.
 _MISSED_LIMITS = (0.2, 0.5)
+#: Probability of what some picker found and the consensus refused, where a number is needed.
+_DOUBTFUL = 0.5
 #: Taken where the agreement tells nothing.
 _MISSED_UNKNOWN = 0.2
 
@@ -89,16 +91,14 @@ def _missed_share(tables: Sequence[pd.DataFrame], reliability: Reliability) -> f
 def label_curve(peaks: Sequence[pd.DataFrame], labels: Labels, radius_px: float) -> ValidationCurve:
     """Precision, recall and F1 of a detector's peaks against labels, over thresholds.
 
-    A peak at a place that is not asked about counts neither for nor against the detector.
+    A place that training does not ask about is a particle by one half, a peak without any label is
+    none; the particles that nobody found count among all particles.
     """
-    scores, probabilities = [np.zeros(0)], [np.zeros(0)]
+    scores, probabilities, particles = [np.zeros(0)], [np.zeros(0)], 0.0
     for found, table in zip(peaks, labels.tables, strict=True):
-        known = np.append(table[MERIT].to_numpy(float), 0.0)
-        meant = known[partners(found, table, radius_px)]
-        asked = np.isfinite(meant)
-        scores.append(found[MERIT].to_numpy(float)[asked])
-        probabilities.append(meant[asked])
-    missing = labels.known * labels.missed_share / (1.0 - labels.missed_share)
-    return validation_curve(
-        np.concatenate(scores), np.concatenate(probabilities), labels.known, missing
-    )
+        known = table[MERIT].fillna(_DOUBTFUL).to_numpy(float)
+        scores.append(found[MERIT].to_numpy(float))
+        probabilities.append(np.append(known, 0.0)[partners(found, table, radius_px)])
+        particles += known.sum()
+    particles += labels.known * labels.missed_share / (1.0 - labels.missed_share)
+    return validation_curve(np.concatenate(scores), np.concatenate(probabilities), particles)

@@ -88,31 +88,23 @@ class ValidationCurve:
 
 
 def validation_curve(
-    scores: np.ndarray, probabilities: np.ndarray, known: float, missing: float
+    scores: np.ndarray, probabilities: np.ndarray, particles: float
 ) -> ValidationCurve:
-    """Expected precision, recall and F1 over thresholds, against labels that are not complete.
-
-    Picks without a label are between two bounds: none of them is a particle; or those that are
-    missing among the labels are found as often as the known ones (Elkan and Noto 2008, Proc. KDD,
-    213). Unlabelled particles are the fainter ones, so the mean of the bounds is taken.
+    """Expected precision, recall and F1 over thresholds.
 
     Parameters
     ----------
-    scores (N,) : of picks, higher is better; probabilities (N,) : that each is a particle by its
-        label, 0 where there is none.
-    known : expected number of particles among the labels; missing : of those without a label.
+    scores (N,) : of picks, higher is better; probabilities (N,) : that each is a particle.
+    particles : expected number of all particles.
 
     Returns
     -------
     ValidationCurve with one entry a pick, empty where there are no picks.
     """
     order = np.argsort(-scores, kind="stable")
-    labelled = np.cumsum(probabilities[order])
+    hits = np.cumsum(probabilities[order])
     number = np.arange(1, len(order) + 1)
-    found = np.minimum(labelled / max(known, 1e-9), 1.0)
-    unlabelled = np.cumsum(probabilities[order] == 0)
-    hits = labelled + 0.5 * np.minimum(missing * found, unlabelled)
-    particles = max(known + missing, hits[-1] if len(hits) else 0.0, 1e-9)
+    particles = max(particles, hits[-1] if len(hits) else 0.0, 1e-9)
     return ValidationCurve(
         scores[order], hits / number, hits / particles, 2 * hits / (number + particles)
     )
