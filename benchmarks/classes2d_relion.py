@@ -4,7 +4,7 @@
 
 Both run as programs of their own; times are those of the processes, start included. Wall times are
 only comparable on an idle machine, CPU times (user and system) always. The figures of quality are
-those of `classes2d_common.quality`, plus the FRC of both programs' averages at equal population.
+those of `classes2d_common.quality`.
 """
 
 import argparse

@@ -244,7 +244,7 @@ rule long_job:  # a stage that starts from the subset, and ends when new movies 
     words = snakemake(session, "--snakefile", str(snakefile), "-c2")
     with open(tmp_path / "watch.log", "w") as log:
         watching = subprocess.Popen(
-            [*words, "curation", "results/long_job.txt"], stdout=log, stderr=subprocess.STDOUT
+            [*words, "session", "results/long_job.txt"], stdout=log, stderr=subprocess.STDOUT
         )
         try:
             wait_for((session / "results/long_job_started").exists)

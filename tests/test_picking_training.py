@@ -328,7 +328,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path, trained):
     about = json.loads(description.read_text())
     assert about["training_micrographs"] == trained.training_names
     assert about["curve"]["validation"] == trained.curve["validation"].tolist()
-    assert about["scores"]["log"]["merit"] > 0
+    assert about["scores"]["log"]["agreement"] > 0
     assert sorted(model.reliability.pickers) == ["correlation", "log", "network"]
 
 

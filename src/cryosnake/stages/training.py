@@ -284,7 +284,7 @@ def _model_decisions(result: Trained, failure: str | None, version: int) -> list
             rule="picking_model",
             verdict="pass" if judgement.chosen == TRAINED else "warn",
             value=f"version {version}: picked with {judgement.chosen}",
-            threshold="the best expected F1 on micrographs that are held out",
+            threshold="a model that is no worse than any other way on held-out micrographs",
             evidence=f"{judgement.why}; {layout.model_file(version, 'json')}",
         )
     ]

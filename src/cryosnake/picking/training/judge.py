@@ -29,7 +29,7 @@ GENERAL = "network"
 _NO_DIFFERENCE = 0.01
 
 Tables = Sequence[pd.DataFrame]
-SCORE_COLUMNS = ["merit", "trained_merit", "difference", "standard_error", "picks"]
+SCORE_COLUMNS = ["agreement", "trained_agreement", "difference", "standard_error", "picks"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Judgement:
     chosen : "trained", "consensus" or the name of a picker; why : in words.
     threshold : on the score of the trained model; infinite where there is none.
     validation : one row a threshold: `threshold`, `precision`, `recall`, `f1`, against the labels.
-    scores : one row a way of picking: its `merit` (F1) by its judges, that of the trained
-        model by the same ones, the `difference` (trained less this) with its `standard_error`
+    scores : one row a way of picking: its `agreement` (F1) with its judges, that of the trained
+        model with the same ones, the `difference` (trained less this) with its `standard_error`
         over the micrographs, and the number of `picks`.
     """
 
@@ -73,7 +73,7 @@ def judge(
     threshold = float(curve.thresholds[curve.best]) if len(curve.f1) else np.inf
     trained = [table[table[MERIT] >= threshold] for table in peaks]
     scores = _scores(trained, pickers, reliability, radius_px)
-    return Judgement(*_choice(scores, reliability), threshold, _table(curve), scores)
+    return Judgement(*_choice(scores), threshold, _table(curve), scores)
 
 
 def without_training(pickers: Sequence[Mapping], reliability: Reliability) -> Judgement:
@@ -182,7 +182,7 @@ def _compared(
     return [own, trained, trained - own, error, picks]
 
 
-def _choice(scores: pd.DataFrame, reliability: Reliability) -> tuple[str, str]:
+def _choice(scores: pd.DataFrame) -> tuple[str, str]:
     """What to pick with, and why."""
     if scores.empty:
         why = "no two pickers agree beyond chance, so that the trained model cannot be validated"
@@ -194,14 +194,14 @@ def _choice(scores: pd.DataFrame, reliability: Reliability) -> tuple[str, str]:
         row = scores.loc[least]
         return TRAINED, (
             "on micrographs it was not trained on its judges find it at least as good as "
-            f"any other way; closest is {least}: {row['trained_merit']:.3f} against "
-            f"{row['merit']:.3f}, standard error {row['standard_error']:.3f}"
+            f"any other way; closest is {least}: {row['trained_agreement']:.3f} against "
+            f"{row['agreement']:.3f}, standard error {row['standard_error']:.3f}"
         )
     better = CONSENSUS if CONSENSUS in worse.index else worse["difference"].idxmin()
     row = worse.loc[better]
     return better, (
         f"the trained model validates worse than {better}: F1 "
-        f"{row['trained_merit']:.3f} against {row['merit']:.3f}, "
+        f"{row['trained_agreement']:.3f} against {row['agreement']:.3f}, "
         f"standard error {row['standard_error']:.3f}"
     )
 

@@ -62,7 +62,7 @@ class Trained:
 
     @property
     def chosen(self) -> str:
-        """ "trained", "consensus" or the name of a picker."""
+        """What to pick with: "trained", "consensus" or the name of a picker."""
         return self.judgement.chosen
 
 
