@@ -4,6 +4,12 @@ job_gpu = 0 if settings.compute.device == "cpu" else 1
 # What the rules wait for. The answers are in cryosnake.session.dag; here they meet the checkpoints.
 
 
+def training_pick_gpu(wildcards):
+    """A GPU for the networks; the other pickers have no use for one."""
+    uses = wildcards.picker == "network" or settings.picking.denoise
+    return job_gpu if uses else 0
+
+
 def next_tick(wildcards):
     """The wait for movies that this run needs; nothing once it takes in no more."""
     number = session.next_tick()

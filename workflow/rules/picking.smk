@@ -1,12 +1,6 @@
 # From curated micrographs to coordinates: the size, three pickers, their consensus, a model of this sample.
 
 
-def training_pick_gpu(wildcards):
-    """A GPU for the networks; the other pickers have no use for one."""
-    uses = wildcards.picker == "network" or settings.picking.denoise
-    return job_gpu if uses else 0
-
-
 wildcard_constraints:
     picker="|".join(settings.picking.pickers),
     version=r"\d+",
