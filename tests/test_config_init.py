@@ -198,3 +198,10 @@ def test_odd_folder_names_survive(tmp_path):
     odd.init()
     assert odd.config.input.path == str(odd.movies)
     assert odd.config.acquisition.pixel_size_angst == pytest.approx(1.2)
+
+
+def test_the_command_lines_stages_are_those_of_the_configuration():
+    from cryosnake.cli import Stage
+    from cryosnake.session.dag import STAGES
+
+    assert tuple(stage.value for stage in Stage) == STAGES

@@ -245,6 +245,15 @@ def test_micrographs_without_particles_are_picked_and_extracted_as_such(trained,
     assert (extracted["problem"] == "-").all()
 
 
+def test_the_configured_consensus_is_that_of_the_final_picks_too(trained, tmp_path):
+    number = {}
+    for mode in ("and", "or"):
+        session = Path(shutil.copytree(trained, tmp_path / mode))
+        pick_stage.pick(session, "b00000", config(consensus=mode), "cpu")
+        number[mode] = len(read_table(session / layout.coordinates_star("b00000"), "coordinates"))
+    assert 0 < number["and"] < number["or"]
+
+
 def test_a_given_diameter_is_taken_and_a_contradiction_told(session):
     size = measure_size(session, config(diameter_angst=400.0))
     assert size.diameter_angst == 400.0

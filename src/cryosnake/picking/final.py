@@ -31,6 +31,8 @@ def pick_micrograph(
     size: ParticleSize,
     model: PickingModel,
     *,
+    mode: str = "ilp",
+    k: int = 2,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
     """Pick a micrograph with what was chosen when the model was trained.
@@ -41,6 +43,7 @@ def pick_micrograph(
     pixel_size_angst : of the image.
     size : of the particle; the trained model goes by the diameter that it was trained with.
     model : as `load_model` gives it, its detector on `device`.
+    mode, k : of the consensus, where that was chosen; see `consensus`.
 
     Returns
     -------
@@ -55,7 +58,10 @@ def pick_micrograph(
     mask = usable_mask(image, pixel_size_angst, size)
     if not mask.usable.any():
         return no_picks()
-    picks = _picks(image, pixel_size_angst, size, model, mask, device)
+    if model.chosen == CONSENSUS:
+        picks = _consensus(image, pixel_size_angst, size, model, mask, mode, k, device)
+    else:
+        picks = _picks(image, pixel_size_angst, size, model, mask, device)
     picks = keep(picks[_COLUMNS], *mask)
     picks = picks.sort_values(MERIT, ascending=False, kind="stable", ignore_index=True)
     return without_duplicates(picks, DUPLICATE * size.diameter_angst / pixel_size_angst)
@@ -69,20 +75,34 @@ def _picks(
     mask: Mask,
     device: torch.device | str,
 ) -> pd.DataFrame:
-    """What the chosen way of picking finds."""
+    """What the trained model or the chosen picker finds."""
     if model.chosen == TRAINED:
         # exactly as the peaks were made that the threshold was chosen on
         small = reduce(image, pixel_size_angst, model.diameter_angst, device=device)
         peaks = score_peaks(small, model.detector, mask)
         return peaks[peaks[MERIT] >= model.threshold]
-    if model.chosen != CONSENSUS:
-        return PICKERS[model.chosen](image, pixel_size_angst, size, mask=mask, device=device)
+    return PICKERS[model.chosen](image, pixel_size_angst, size, mask=mask, device=device)
+
+
+def _consensus(
+    image: np.ndarray,
+    pixel_size_angst: float,
+    size: ParticleSize,
+    model: PickingModel,
+    mask: Mask,
+    mode: str,
+    k: int,
+    device: torch.device | str,
+) -> pd.DataFrame:
+    """What the pickers agree on, by their reliability on the training micrographs."""
     found = {
         name: PICKERS[name](image, pixel_size_angst, size, mask=mask, device=device)
         for name in model.reliability.pickers
     }
     radius_px = SAME_PARTICLE * model.diameter_angst / pixel_size_angst
-    return consensus(found, radius_px, reliability=model.reliability)
+    return consensus(
+        found, radius_px, mode=mode, k=min(k, len(found)), reliability=model.reliability
+    )
 
 
 def without_duplicates(picks: pd.DataFrame, distance_px: float) -> pd.DataFrame:

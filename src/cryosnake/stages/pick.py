@@ -34,7 +34,15 @@ def pick(session: Path, batch: str, config: Config, device) -> pd.DataFrame:
         rows.get("rlnMicrographName", []), rows.get("rlnMicrographPixelSize", []), strict=True
     ):
         try:
-            picks = pick_micrograph(read(name), pixel_angst, size, model, device=device)
+            picks = pick_micrograph(
+                read(name),
+                pixel_angst,
+                size,
+                model,
+                mode=config.picking.consensus,
+                k=config.picking.consensus_k,
+                device=device,
+            )
         except BadInputError as error:
             decisions.append(_unpicked(name, str(error)))
             continue
