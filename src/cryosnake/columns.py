@@ -219,6 +219,49 @@ _ALL = [
         "1 yes, 0 no",
         "the particles of this optics group were multiplied by the sign of their CTF",
     ),
+    # --- 2D classes and the particles in them ---
+    Column("csnClassEngine", "string", "-", "engine that made the classes: native or relion"),
+    Column("csnRoundParticles", "integer", "-", "particles that the round was started at"),
+    Column("csnClassPopulation", "integer", "-", "particles whose best class this is"),
+    Column(
+        "csnClassEvidence",
+        "float",
+        "-",
+        "mean log-likelihood ratio of the particles of the class against an empty image; nan where the engine does not tell",
+    ),
+    Column(
+        "csnClassContrast",
+        "float",
+        "-",
+        "mean scale of the particles of the class against its average; nan where the engine does not tell",
+    ),
+    Column(
+        "csnClassProbability",
+        "float",
+        "0-1",
+        "mean posterior probability of the class over its particles",
+    ),
+    Column("csnClassLabel", "string", "-", "what the class average shows: good, clip, edge, noise"),
+    Column("csnClassScore", "float", "0-1", "probability that the class average is good"),
+    Column(
+        "csnClassScoreClip", "float", "0-1", "probability that it is cut off or has a neighbour"
+    ),
+    Column("csnClassScoreEdge", "float", "0-1", "probability that it is an edge or stripes"),
+    Column("csnClassScoreNoise", "float", "0-1", "probability that it shows nothing"),
+    Column("csnClassKept", "flag", "1 yes, 0 no", "the particles of the class go on"),
+    Column(
+        "csnClassReason",
+        "string",
+        "-",
+        "why the class is kept or not: kept, label, population, override",
+    ),
+    Column(
+        "csnLogEvidence",
+        "float",
+        "-",
+        "log-likelihood ratio of all classes against an empty image; about 0 for noise",
+    ),
+    Column("csnParticleScale", "float", "-", "scale of the particle against its class average"),
     # --- decisions ---
     Column("csnTime", "string", "-", "time of the decision, ISO 8601, UTC"),
     Column(
