@@ -7,7 +7,7 @@ DEMO_MOVIES := --height-px 1024 --width-px 1024 --frames 16 --pixel-size-angst 1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-clean env format generate lint lock test
+.PHONY: demo demo-clean env format generate lint lock test train-class-model
 
 env: $(STAMP)
 
@@ -35,6 +35,10 @@ format: env
 
 generate: env
 	$(BIN)/python -m cryosnake.config.generate
+
+# The model that labels class averages, anew from simulated classifications (see docs/assessment.md).
+train-class-model: env
+	$(BIN)/python benchmarks/assessment_train.py
 
 lock:
 	$(BIN)/python -m pip install --quiet pip-tools

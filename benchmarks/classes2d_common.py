@@ -1,9 +1,5 @@
 """What the benchmarks and tests of 2D classification share: simulated particle stacks with their
-truth, and how classes are held against it.
-
-Nothing here uses the code under test: projections are the simulator's, classes are compared with
-them by rotating the projector and by Cartesian cross-correlation.
-"""
+truth. The simulator makes the projections; nothing here uses the code under test."""
 
 import math
 import tempfile
@@ -118,7 +114,8 @@ def clean_spectra(
     return spectra * torch.polar(torch.ones_like(ramp), ramp)
 
 
-def _transfer(table: pd.DataFrame, box_px: int, pixel_size_angst: float) -> torch.Tensor:
+def transfer(table: pd.DataFrame, box_px: int, pixel_size_angst: float) -> torch.Tensor:
+    """(N, n, n // 2 + 1) CTF of particles, positive at low frequency: they are white."""
     ky, kx = frequencies((box_px, box_px), pixel_size_angst)
     u, v, angle = (
         torch.tensor(np.array(table[f"rlnDefocus{part}"]), dtype=torch.float32)[:, None, None]
@@ -203,7 +200,7 @@ def simulated_stack(
                 rows.iloc[row], species, rng, box_px, pixel_size_angst, diameter_angst
             )
         blurred = torch.fft.irfft2(
-            signal * _transfer(rows, box_px, pixel_size_angst), s=(box_px, box_px)
+            signal * transfer(rows, box_px, pixel_size_angst), s=(box_px, box_px)
         )
         for row in np.flatnonzero((rows["kind"] == "edge").to_numpy()):
             blurred[row] = _edge(rows.iloc[[row]], rng, box_px, pixel_size_angst, diameter_angst)
@@ -255,177 +252,6 @@ def _edge(row: pd.DataFrame, rng, box_px, pixel_size_angst, diameter_angst) -> t
     border = rng.uniform(-0.25, 0.25) * diameter_angst / pixel_size_angst
     step = 1.0 / (1.0 + np.exp(-np.clip((along + bend - border) / 1.5, -50, 50)))
     spectrum = torch.fft.rfft2(torch.as_tensor(step, dtype=torch.float32))
-    image = torch.fft.irfft2(spectrum * _transfer(row, big, pixel_size_angst)[0], s=(big, big))
+    image = torch.fft.irfft2(spectrum * transfer(row, big, pixel_size_angst)[0], s=(big, big))
     half = box_px // 2
     return image[half : half + box_px, half : half + box_px]
-
-
-def symmetry_matrices(symmetry: str) -> np.ndarray:
-    """Rotations of a point group with its axes as RELION has them (C and D: n-fold along z,
-    2-fold along x; O: 4-fold along z)."""
-
-    def about(axis, angle):
-        cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-        return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-    letter, order = symmetry[0], int(symmetry[1:] or 4)
-    makers = [about((0, 0, 1), 2 * np.pi / order)]
-    if letter == "D":
-        makers.append(about((1, 0, 0), np.pi))
-    if letter == "O":
-        makers.append(about((1, 0, 0), np.pi / 2))
-    group = [np.eye(3)]
-    for found in group:
-        for maker in makers:
-            new = maker @ found
-            if not any(np.allclose(new, old, atol=1e-6) for old in group):
-                group.append(new)
-    return np.array(group)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Classes against the truth, each figure between 0 and 1 except the resolution.
-
-    Attributes
-    ----------
-    kinds : fraction of all particles in a class whose majority (a structure, or junk of any sort)
-        they belong to.
-    views : fraction of the true particles whose class is of their structure and whose view is
-        within `VIEW_DEG` of the class's most central one, mirrored views being the same.
-    junk : fraction of the junk in classes that are mostly junk; `lost` : of the true particles.
-    frc_angst : resolution at which the average of a class and its best noise-free projection
-        correlate to 0.5, mean over the true particles of the classes that are mostly true, of
-        the frequency.
-    """
-
-    kinds: float
-    views: float
-    junk: float
-    lost: float
-    frc_angst: float
-    populated: int
-
-    def __str__(self) -> str:
-        return (
-            f"kinds {self.kinds:.3f}  views {self.views:.3f}  junk separated {self.junk:.3f}  "
-            f"lost {self.lost:.3f}  FRC 0.5 at {self.frc_angst:.1f} A  classes {self.populated}"
-        )
-
-
-VIEW_DEG = 20.0
-
-
-def quality(stack: SimulatedStack, classes: np.ndarray, averages: np.ndarray) -> Quality:
-    """Hold classes (N,) int, -1 for none, and averages (K, n, n) against the truth."""
-    structure = stack.table["structure"].to_numpy()
-    views = {}
-    right = np.zeros(len(structure), bool)
-    near = np.zeros(len(structure), bool)
-    caught = lost = 0
-    found, weight = [], []
-    for k in np.unique(classes[classes >= 0]):
-        members = np.flatnonzero(classes == k)
-        counts = np.bincount(structure[members] + 1, minlength=2)
-        top = counts[1:].argmax()
-        if counts[0] >= counts[1:].sum():
-            right[members[structure[members] < 0]] = True
-            caught += counts[0]
-            lost += counts[1:].sum()
-            continue
-        mine = members[structure[members] == top]
-        right[mine] = True
-        one = stack.structures[top]
-        directions = views.setdefault(top, _directions(stack.table))[mine]
-        apart = _view_angles_deg(directions, symmetry_matrices(one.symmetry))
-        within = apart <= VIEW_DEG
-        centre = within.sum(1).argmax()
-        near[mine[within[centre]]] = True
-        nearest = mine[np.argsort(apart[centre])[:12]]
-        found.append(_best_frc(stack, one, stack.table.iloc[nearest], averages[k]))
-        weight.append(len(mine))
-    junk = stack.junk
-    return Quality(
-        kinds=float(right.mean()),
-        views=float(near.sum() / max((~junk).sum(), 1)),
-        junk=float(caught / max(junk.sum(), 1)),
-        lost=float(lost / max((~junk).sum(), 1)),
-        frc_angst=float(1.0 / np.average(found, weights=weight)) if found else math.inf,
-        populated=len(np.unique(classes[classes >= 0])),
-    )
-
-
-def _directions(table: pd.DataFrame) -> np.ndarray:
-    """(N, 3) direction of the beam in the frame of each particle."""
-    return euler_matrix(*table[["rot", "tilt", "psi"]].to_numpy(float).T)[:, 2]
-
-
-def _view_angles_deg(directions: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(N, N) smallest angle between views, over symmetry and mirror."""
-    best = np.zeros((len(directions),) * 2)
-    for operation in group:
-        np.maximum(best, np.abs(directions @ (directions @ operation.T).T), out=best)
-    return np.rad2deg(np.arccos(np.clip(best, 0, 1)))
-
-
-def _best_frc(stack, structure: Structure, rows: pd.DataFrame, average: np.ndarray) -> float:
-    """Frequency (1/angstrom) at which the average and the best of the projections at the views of
-    `rows`, turned and shifted onto it, or mirrored, correlate to 0.5."""
-    n, pixel = stack.box_px, stack.pixel_size_angst
-    ky, kx = frequencies((n, n), pixel)
-    k = torch.hypot(*torch.broadcast_tensors(ky, kx))
-    axis = np.arange(n) - n // 2
-    radius = np.hypot(*np.meshgrid(axis, axis)) * pixel
-    inside = torch.as_tensor(radius <= 0.5 * stack.diameter_angst).float()
-    image = torch.as_tensor(np.asarray(average, np.float32)) * inside
-    target = torch.fft.rfft2(image)
-    low = (k > 1.0 / 150) & (k < 1.0 / 14)
-    best, chosen = -1.0, None
-    for step, width in ((6.0, 180.0), (1.0, 5.0)):
-        psi = np.arange(-width, width + 1e-6, step)
-        views = (
-            [chosen]
-            if chosen is not None
-            else [
-                (row["rot"], row["tilt"], mirror, 0.0)
-                for _, row in rows.iterrows()
-                for mirror in (False, True)
-            ]
-        )
-        for rot, tilt, mirror, centre in views:
-            turned = pd.DataFrame({"rot": rot, "tilt": tilt, "psi": psi + centre})
-            spectra = clean_spectra(structure, turned, n, pixel, shifted=False)
-            if mirror:
-                flipped = torch.fft.irfft2(spectra, s=(n, n)).flip(-1).roll(1 - n % 2, -1)
-                spectra = torch.fft.rfft2(flipped)
-            cross = torch.fft.irfft2(target * spectra.conj() * low, s=(n, n))
-            norm = (spectra.abs().square() * low).sum((1, 2)).sqrt()
-            peak = cross.flatten(1).max(1).values / norm
-            top = int(peak.argmax())
-            if float(peak[top]) > best or chosen is None:
-                best = float(peak[top])
-                chosen = (rot, tilt, mirror, float(psi[top] + centre))
-                at = int(cross[top].argmax())
-                ramp = -2 * math.pi * pixel * (ky * (at // n) + kx * (at % n))
-                moved = spectra[top] * torch.polar(torch.ones_like(ramp), ramp)
-                matched = torch.fft.irfft2(moved, s=(n, n)) * inside
-    return _frc_frequency(target, torch.fft.rfft2(matched), k, n * pixel)
-
-
-def _frc_frequency(one, two, k, side_angst: float, threshold: float = 0.5) -> float:
-    """First frequency at which the ring correlation falls below the threshold."""
-    ring = torch.round(k * side_angst).long()
-    keep = ring <= int(k.max() * side_angst / math.sqrt(2))
-    count = int(ring[keep].max()) + 1
-
-    def summed(values):
-        return torch.zeros(count).index_add_(0, ring[keep], values[keep])
-
-    cross = summed((one * two.conj()).real)
-    frc = cross / torch.sqrt(summed(one.abs() ** 2) * summed(two.abs() ** 2)).clamp_min(1e-20)
-    below = torch.nonzero(frc[2:] < threshold)
-    if not len(below):
-        return (count - 1) / side_angst
-    at = int(below[0]) + 2
-    last, this = float(frc[at - 1]), float(frc[at])
-    return (at - 1 + (last - threshold) / max(last - this, 1e-6)) / side_angst

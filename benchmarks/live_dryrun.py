@@ -29,6 +29,7 @@ from cryosnake.quick_star import read_tables
 from cryosnake.session.dag import SessionDag
 from cryosnake.session.ledger import Arrival, Ledger
 from cryosnake.session.milestones import freeze, write_tally
+from cryosnake.session.particle_subsets import write_particle_tally
 from cryosnake.session.publish import publish_report
 from cryosnake.session.tables import refresh
 from cryosnake.tables import write_star
@@ -43,15 +44,15 @@ sys.exit(done.returncode)
 """
 
 
-def fabricate(session: Path, movies: int, batch_movies: int) -> None:
-    """A session whose work is all done."""
+def fabricate(session: Path, movies: int, batch_movies: int, more: str = "") -> None:
+    """A session whose work is all done; `more` are lines for its configuration."""
     folder = session / "movies"
     folder.mkdir()
     names = [f"movies/FoilHole_{i:08d}_Data_{i % 7}_Fractions.tiff" for i in range(movies)]
     for name in names:
         (session / name).touch()
     (session / "config.yaml").write_text(
-        f"input: {{path: movies}}\ningest: {{batch_movies: {batch_movies}, settle_s: 0}}\n"
+        f"input: {{path: movies}}\ningest: {{batch_movies: {batch_movies}, settle_s: 0}}\n{more}"
     )
     config = load_config(session / "config.yaml")
     ledger = Ledger(session, config)
@@ -64,9 +65,9 @@ def fabricate(session: Path, movies: int, batch_movies: int) -> None:
     for number, batch in enumerate(ledger.batches):
         _finish(session, batch, names[number * batch_movies :][:batch_movies], random)
     dag = SessionDag(session, config, main=False)
-    for covered in dag.missing_tallies():
+    for covered in dag.missing(dag.micrograph_tallies):
         # as the checkpoint does; counting each prefix anew is its cost, not that of the dry run
-        before = dag.tally_before(covered)
+        before = dag.micrograph_tallies.before(covered)
         if covered <= 20:
             write_tally(session, config, covered, before)
         else:
@@ -76,6 +77,7 @@ def fabricate(session: Path, movies: int, batch_movies: int) -> None:
         batches = dag.subset_batches(milestone, ask=print)
         freeze(session, config, milestone, batches)
     _finish_picking(session, config, ledger.batches)
+    _finish_classes(session, config, ledger.batches)
 
 
 def _finish_picking(session: Path, config: Config, batches: list[str]) -> None:
@@ -108,6 +110,26 @@ def _finish_picking(session: Path, config: Config, batches: list[str]) -> None:
         )
         for path in (layout.coordinates_decisions(batch), layout.particles_decisions(batch)):
             write_star(session / path, {"decisions": told})
+
+
+def _finish_classes(session: Path, config: Config, batches: list[str]) -> None:
+    """What the DAG looks at of 2D classification: counts, subsets, rounds, streamed batches."""
+    dag = SessionDag(session, config, main=False)
+    for covered in dag.missing(dag.particle_tallies):
+        write_particle_tally(session, dag.particle_tallies, covered)
+    told = as_table([Decision("class2d", "class2d", "info", "40 of 50 classes", "-")])
+    reached = dag.reached_rounds(ask=print)
+    for number in reached:
+        made = ["averages.star", "particles.star", "selected.star"]
+        made = [layout.class2d_file(number, name) for name in [*made, "classes.star"]]
+        for path in (layout.particle_subset(number), *made):
+            (session / path).parent.mkdir(parents=True, exist_ok=True)
+            (session / path).touch()
+        write_star(session / layout.class2d_file(number, "decisions.star"), {"decisions": told})
+    for path in dag.streamed(ask=print):
+        (session / path).parent.mkdir(parents=True, exist_ok=True)
+        (session / path).with_suffix(".star").touch()
+        (session / path).write_text("[]")
 
 
 def _finish(session: Path, batch: str, names: list[str], random: np.random.Generator) -> None:

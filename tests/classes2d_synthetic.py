@@ -1,6 +1,7 @@
 """Particles of a few flat objects with known poses, made apart from the code under test."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from ctf_synthetic import ctf_on_grid
@@ -34,6 +35,15 @@ def drawn(blobs: np.ndarray, psi_deg: float = 0.0, origin_yx=(0.0, 0.0)) -> np.n
         height * np.exp(-((ry - cy) ** 2 + (rx - cx) ** 2) / (2 * width**2))
         for cy, cx, width, height in blobs
     )
+
+
+def some_optics(optics: Optics, rows: np.ndarray) -> Optics:
+    """The CTF parameters of some particles."""
+    chosen = {
+        name: getattr(optics, name)[rows]
+        for name in ("defocus_u_angst", "defocus_v_angst", "defocus_angle_deg")
+    }
+    return replace(optics, **chosen)
 
 
 def particles(number, kinds, *, contrast=2.5, empty=0.0, seed=1):

@@ -1,5 +1,8 @@
 """2D classification of particles with known classes and poses."""
 
+import resource
+from pathlib import Path
+
 import mrcfile
 import numpy as np
 import pytest
@@ -7,11 +10,11 @@ import torch
 from classes2d_synthetic import BOX, DIAMETER, PIXEL, drawn, objects, particles
 
 from cryosnake.alignment.update import Sums
-from cryosnake.classes2d import Optics, Schedule, assign, classify2d
+from cryosnake.classes2d import Schedule, classify2d
 from cryosnake.classes2d.averages import in_box, resolution_angst
 from cryosnake.classes2d.model import Geometry, Model
-from cryosnake.classes2d.stack import ParticleStack, images_as_parts, prepare, window_for
-from cryosnake.errors import BadInputError
+from cryosnake.classes2d.stack import ParticleStack, images_as_parts, prepare
+from cryosnake.classes2d.window import window_for
 
 SHORT = Schedule(batches=40)
 SETTINGS = {
@@ -37,17 +40,6 @@ def data():
 def found(data):
     images, optics, _ = data
     return classify2d(images, optics, classes=7, seed=2, **SETTINGS)
-
-
-def first(optics: Optics, number: int) -> Optics:
-    return Optics(
-        optics.defocus_u_angst[:number],
-        optics.defocus_v_angst[:number],
-        optics.defocus_angle_deg[:number],
-        300.0,
-        2.7,
-        0.1,
-    )
 
 
 def majority(classes: np.ndarray, kind: np.ndarray) -> dict[int, int]:
@@ -153,55 +145,38 @@ def test_figures_of_the_classes(found):
     assert np.all(np.isfinite(classes.averages))
 
 
-def test_same_seed_same_result(data):
-    images, optics, _ = data
-    some = first(optics, 200)
-    settings = {**SETTINGS, "schedule": Schedule(batches=8)}
-    runs = [classify2d(images[:200], some, classes=4, seed=3, **settings) for _ in range(2)]
-    assert np.array_equal(runs[0].poses.class_index, runs[1].poses.class_index)
-    assert np.array_equal(runs[0].classes.averages, runs[1].classes.averages)
-
-
-def test_new_particles_join_the_classes(data, found):
-    kind = data[2][0]
-    images, optics, (new_kind, _, _) = particles(150, objects(4), empty=0.1, seed=9)
-    joined = assign(images, optics, found, schedule=SHORT)
-    owner = majority(found.poses.class_index, kind)
-    right = [
-        owner.get(k, -2) == true for k, true in zip(joined.poses.class_index, new_kind, strict=True)
-    ]
-    assert np.mean(right) > 0.9
-    assert len(joined.poses) == 150
-    assert joined.classes.population.sum() == 950
-    assert float(joined.model.sums.seen) == pytest.approx(950)
-    assert float(found.model.sums.seen) == pytest.approx(800)  # unchanged
-    k = int(found.classes.population[:-1].argmax())
-    same = np.corrcoef(joined.classes.averages[k].ravel(), found.classes.averages[k].ravel())[0, 1]
-    assert same > 0.95
-
-
-def test_warm_start_forgets_what_the_data_do_not_show(found):
-    """Classes of other objects do not imprison new data."""
-    images, optics, (kind, _, _) = particles(600, objects(4, seed=77), seed=5)
-    warm = classify2d(images, optics, classes=7, initial=found.classes.averages, **SETTINGS)
-    owner = majority(warm.poses.class_index, kind)
-    right = [owner[k] == t for k, t in zip(warm.poses.class_index, kind, strict=True)]
-    assert np.mean(right) > 0.85
-
-
 def test_stack_is_read_from_files_as_from_memory(data, tmp_path):
     images = data[0][:60].astype(np.float16)
     for name, part in (("a.mrcs", images[:40]), ("b.mrcs", images[40:])):
         with mrcfile.new(tmp_path / name) as mrc:
             mrc.set_data(part)
             mrc.set_image_stack()
-    memory = prepare(ParticleStack(images), PIXEL, DIAMETER, 10.0)
+    window = window_for(BOX, PIXEL, DIAMETER, 10.0)
+    memory = prepare(ParticleStack(images), window)
     files = [(tmp_path / "a.mrcs", [5, 0, 39]), (tmp_path / "b.mrcs", None)]
     stack = ParticleStack(files)
     assert len(stack) == 23
-    from_files = prepare(stack, PIXEL, DIAMETER, 10.0)
+    from_files = prepare(stack, window)
     order = torch.tensor([5, 0, 39, *range(40, 60)])
     torch.testing.assert_close(from_files.parts, memory.parts[order])
+
+
+def test_many_files_need_few_descriptors(data, tmp_path):
+    """A particle table names one stack a micrograph: thousands."""
+    names = [tmp_path / f"{i}.mrcs" for i in range(60)]
+    for i, name in enumerate(names):
+        with mrcfile.new(name) as mrc:
+            mrc.set_data(data[0][i : i + 1])
+            mrc.set_image_stack()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_now = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 20, before[1]))
+    try:
+        stack = ParticleStack([(name, None) for name in names])
+        images = np.concatenate([part for _, part in stack.chunks()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert np.array_equal(images, data[0][:60])
 
 
 def test_averages_fill_the_box_where_particles_are():
@@ -223,33 +198,3 @@ def test_resolution_is_where_the_correlation_falls():
     )
     assert resolution_angst(np.array([1.0, 0.1, 0.9, 0.9]), frequency) == np.inf
     assert resolution_angst(np.ones(4), frequency) == pytest.approx(25.0)
-
-
-def test_useless_images_are_left_out(data):
-    images, optics, _ = data
-    images = images[:120].copy()
-    images[3] = 7.0
-    images[10, 5, 5] = np.nan
-    images[11] = np.inf
-    some = first(optics, 120)
-    result = classify2d(images, some, classes=3, **{**SETTINGS, "schedule": Schedule(batches=5)})
-    assert np.flatnonzero(result.poses.class_index < 0).tolist() == [3, 10, 11]
-    assert np.all(np.isfinite(result.classes.averages))
-    assert result.classes.population.sum() == 117
-
-
-def test_bad_input_is_named(data, tmp_path):
-    images, optics, _ = data
-    with pytest.raises(BadInputError, match="800 images but CTF parameters of 799"):
-        classify2d(images, Optics(*(np.ones(799),) * 3, 300.0, 2.7, 0.1), classes=4, **SETTINGS)
-    with pytest.raises(BadInputError, match=r"missing\.mrcs: cannot be read"):
-        classify2d(tmp_path / "missing.mrcs", optics, classes=4, **SETTINGS)
-    one = Optics(*(np.full(1, 1e4),) * 3, 300.0, 2.7, 0.1)
-    with pytest.raises(BadInputError, match="1 particles for 4 classes"):
-        classify2d(images[:1], one, classes=4, **SETTINGS)
-    with pytest.raises(BadInputError, match="0 of 800 particles are usable"):
-        classify2d(np.zeros_like(images), optics, classes=4, **SETTINGS)
-    with pytest.raises(BadInputError, match="room for background"):
-        classify2d(images, optics, classes=4, **{**SETTINGS, "diameter_angst": 400.0})
-    with pytest.raises(BadInputError, match="not finite"):
-        Optics(np.array([np.nan]), np.ones(1), np.ones(1), 300.0, 2.7, 0.1)

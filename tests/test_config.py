@@ -204,8 +204,10 @@ def test_tilted_thresholds():
     assert config.motion.max_shift_angst > config.curation.drift_path_angst
 
 
-def test_simple_turns_a_tilted_session_back():
-    assert load_config(layered(read_template("simple-tilted"), read_template("simple"))) == Config()
+def test_a_template_turns_a_tilted_session_back():
+    assert load_config(layered(read_template("2d-tilted"), read_template("2d"))) == Config()
+    simple = load_config(layered(read_template("simple-tilted"), read_template("simple")))
+    assert simple == load_config({"workflow": {"until": "particles"}})
 
 
 def test_unknown_template_names_those_that_exist():

@@ -12,9 +12,10 @@ from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.decisions import Decision, as_table
 from cryosnake.preprocess.row import EMPTY_ROW
-from cryosnake.session.dag import SessionDag, read_tally
+from cryosnake.session.dag import SessionDag
 from cryosnake.session.milestones import count, freeze, write_tally
 from cryosnake.session.tables import micrograph_blocks, refresh
+from cryosnake.session.tallies import read_tally
 from cryosnake.tables import read_star, read_table, write_star
 
 OPTICS = {
@@ -61,8 +62,8 @@ def prefix_by_tallies(session: Path, every: int, size: int) -> int | None:
         {"milestones": {"tally_every_batches": every, "training_micrographs": size}}
     )
     dag = SessionDag(session, config, main=False)
-    for covered in dag.missing_tallies():
-        write_tally(session, config, covered, dag.tally_before(covered))
+    for covered in dag.missing(dag.micrograph_tallies):
+        write_tally(session, config, covered, dag.micrograph_tallies.before(covered))
     found = dag.subset_batches("training", ask=pytest.fail)
     for path in (session / layout.TALLY).glob("*.json"):
         path.unlink()
@@ -119,16 +120,16 @@ def test_tallies_are_due_every_few_batches_and_over_the_rest_at_the_end(tmp_path
         finish_batch(tmp_path, number, [f"m{number}.tif"], [True])
     config = load_config({"milestones": {"tally_every_batches": 3}})
     dag = SessionDag(tmp_path, config, main=False)
-    assert dag.missing_tallies() == [3, 6, 7]
-    assert dag.tally_inputs(6) == [
+    assert dag.missing(dag.micrograph_tallies) == [3, 6, 7]
+    assert dag.micrograph_tallies.inputs(6) == [
         "results/preprocess/b00003/micrographs.star",
         "results/preprocess/b00004/micrographs.star",
         "results/preprocess/b00005/micrographs.star",
         "results/tally/00003.json",
     ]
     write_tally(tmp_path, config, 3, 0)
-    assert dag.missing_tallies() == [6, 7]
-    assert "results/tally/00003.json" not in dag.tally_inputs(6)
+    assert dag.missing(dag.micrograph_tallies) == [6, 7]
+    assert "results/tally/00003.json" not in dag.micrograph_tallies.inputs(6)
 
 
 def test_a_milestone_asks_for_the_next_tally_only(tmp_path):
@@ -148,7 +149,7 @@ def test_a_milestone_asks_for_the_next_tally_only(tmp_path):
     class Asked(Exception):
         pass
 
-    def ask(covered):
+    def ask(_tallies, covered):
         raise Asked(covered)
 
     with pytest.raises(Asked, match="1"):
@@ -159,7 +160,7 @@ def test_a_milestone_asks_for_the_next_tally_only(tmp_path):
     write_tally(tmp_path, config, 2, 1)
     assert dag.subset("training", ask) == [layout.subset_star("training")]
     assert dag.subset_batches("training", ask) == ["b00000", "b00001"]
-    assert read_tally(tmp_path, 2)["milestones"]["size"]["batches"] is None
+    assert read_tally(tmp_path, layout.tally_file(2))["milestones"]["size"]["batches"] is None
 
 
 def test_session_tables_keep_the_latest_attempt_and_every_decision(tmp_path):

@@ -42,6 +42,7 @@ class Stage(StrEnum):
     curation = "curation"
     picking = "picking"
     particles = "particles"
+    class2d = "class2d"
 
 
 def _fail(error: CryosnakeError) -> typer.Exit:
@@ -64,7 +65,7 @@ def init(
     ] = None,
     gain: Annotated[Path | None, typer.Option(help="Gain reference (MRC, TIFF, .gain).")] = None,
     template: Annotated[str, typer.Option(help="What is to be done: a template's name.")] = (
-        "simple"
+        "2d"
     ),
     force: Annotated[bool, typer.Option("--force", help="Replace a config.yaml.")] = False,
 ) -> None:

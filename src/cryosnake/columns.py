@@ -222,6 +222,10 @@ _ALL = [
     # --- 2D classes and the particles in them ---
     Column("csnClassEngine", "string", "-", "engine that made the classes: native or relion"),
     Column("csnRoundParticles", "integer", "-", "particles that the round was started at"),
+    Column(
+        "csnMaskDiameter_angst", "float", "A", "diameter of the circular mask of a classification"
+    ),
+    Column("csnProblem", "string", "-", "why there is no result, else -"),
     Column("csnClassPopulation", "integer", "-", "particles whose best class this is"),
     Column(
         "csnClassEvidence",

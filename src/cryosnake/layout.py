@@ -19,6 +19,7 @@ CONSENSUS = f"{TRAINING}/consensus.star"
 CONSENSUS_DECISIONS = f"{TRAINING}/consensus_decisions.star"
 AGREEMENT = f"{TRAINING}/agreement.json"
 PARTICLES = f"{RESULTS}/particles"
+CLASS2D = f"{RESULTS}/class2d"
 GAIN = f"{RESULTS}/gain.json"
 DETECTOR = f"{RESULTS}/detector"
 MICROGRAPHS = f"{RESULTS}/micrographs.star"
@@ -55,13 +56,39 @@ def tick_file(number: int) -> str:
 
 
 def tally_file(batches: int) -> str:
-    """The count over the first `batches` batches."""
+    """The count of the micrographs of the first `batches` batches."""
     return f"{TALLY}/{batches:05d}.json"
+
+
+def particle_tallies(version: int) -> str:
+    """Where the counts of the particles lie that a version of the picking model found."""
+    return f"{TALLY}/particles_v{version}"
 
 
 def subset_star(milestone: str) -> str:
     """The frozen list of micrographs of a milestone."""
     return f"{SUBSETS}/micrographs_{milestone}.star"
+
+
+def particle_subset(particles: int) -> str:
+    """The frozen list of the first so many particles."""
+    return f"{SUBSETS}/particles_{particles}.star"
+
+
+def class2d_file(particles: int, name: str) -> str:
+    """A file of the 2D classification that was started at so many particles."""
+    return f"{CLASS2D}/{particles}/{name}"
+
+
+def class2d_stream(particles: int, batch: str, suffix: str) -> str:
+    """The particles of a batch assigned to its classes (`star`), their sums (`pt`), and how many
+    went to which class (`json`)."""
+    return f"{CLASS2D}/{particles}/stream/{batch}.{suffix}"
+
+
+def class2d_live(suffix: str) -> str:
+    """The newest state of the classes, with all particles that were assigned to them."""
+    return f"{CLASS2D}/live.{suffix}"
 
 
 def picker_star(picker: str) -> str:
@@ -117,6 +144,16 @@ def particles_stack(batch: str) -> str:
 def extracted_counts(batch: str) -> str:
     """Particles of each accepted micrograph of a batch."""
     return f"{PARTICLES}/{batch}/counts.csv"
+
+
+def numbered(session: Path, folder: str, prefix: str = "") -> list[int]:
+    """Numbers of the files `<prefix><number>.json` of a folder, sorted (one listing)."""
+    try:
+        names = [p.name for p in (Path(session) / folder).iterdir()]
+    except FileNotFoundError:
+        return []
+    stems = [n[len(prefix) : -len(".json")] for n in names if n.endswith(".json")]
+    return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
 def closed_batches(session: Path) -> list[str]:

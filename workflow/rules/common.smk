@@ -22,15 +22,22 @@ def batch_tables(wildcards):
 
 
 def due_tallies(wildcards):
-    """Tallies that are due and not there yet; finished ones need not be asked for."""
-    return [
-        f"results/tally/{covered:05d}.json" for covered in session.missing_tallies()
-    ]
+    """Counts of micrographs that are due and not there yet; finished ones need not be asked for."""
+    return session.due_tallies()
 
 
-def ask_tally(covered):
-    """Make the DAG wait for the tally over this many batches."""
-    checkpoints.tally.get(batches=f"{covered:05d}")
+def due_particle_tallies(wildcards):
+    """Counts of particles, likewise."""
+    return session.due_particle_tallies(ask_tally)
+
+
+def ask_tally(tallies, covered):
+    """Make the DAG wait for the count of micrographs or particles over this many batches."""
+    if tallies is session.particle_tallies:
+        version = settings.picking.model_version
+        checkpoints.tally_particles.get(version=version, batches=f"{covered:05d}")
+    else:
+        checkpoints.tally.get(batches=f"{covered:05d}")
 
 
 def subset_of(milestone):
@@ -50,8 +57,47 @@ def subset_tables(wildcards):
 
 
 def tally_input(wildcards):
-    """The batches that a tally counts, and the tally before it."""
-    return session.tally_inputs(int(wildcards.batches))
+    """The batches that a count of micrographs is of, and the count before it."""
+    return session.micrograph_tallies.inputs(int(wildcards.batches))
+
+
+def particle_tally_input(wildcards):
+    """The batches that a count of particles is of, and the count before it."""
+    return session.particle_tallies.inputs(int(wildcards.batches))
+
+
+def round_tables(wildcards):
+    """The particles of a round; that they are touched later changes nothing."""
+    batches = session.round_batches(int(wildcards.particles), ask_tally)
+    if not batches:
+        next_tick(wildcards)  # more may come
+        raise WorkflowError(f"this session has no {wildcards.particles} particles")
+    return ancient([f"results/particles/{batch}/particles.star" for batch in batches])
+
+
+def round_start(wildcards):
+    """The round that a round starts from; that it is done again changes nothing."""
+    return ancient(session.rounds.before(int(wildcards.particles)))
+
+
+def class2d_memory(wildcards):
+    """Memory of a round in MB: buffers, and about 10 kB for each particle."""
+    return settings.compute.memory_mb + int(wildcards.particles) // 100
+
+
+def classes2d(wildcards):
+    """The classes of every round that has its particles."""
+    return session.classes2d(ask_tally)
+
+
+def streamed(wildcards):
+    """The batches that are assigned to the classes of the newest round."""
+    return session.streamed(ask_tally)
+
+
+def label_overrides(wildcards):
+    """Labels of classes given by hand, if there are any."""
+    return session.rounds.overrides()
 
 
 def picking_model(wildcards):

@@ -13,7 +13,9 @@ checkpoint tally:
     priority: 100
     localrule: True
     params:
-        before=lambda wildcards: session.tally_before(int(wildcards.batches)),
+        before=lambda wildcards: session.micrograph_tallies.before(
+            int(wildcards.batches)
+        ),
         refresh=lambda wildcards: session.goes_on_after(int(wildcards.batches)),
     script:
         "../../scripts/tally.py"
@@ -37,6 +39,8 @@ rule session_tables:
         movies=all_tables,
         coordinates=batch_coordinates,
         particles=batch_particles,
+        classes2d=classes2d,
+        streamed=streamed,
     output:
         micrographs=update("results/micrographs.star"),
         metrics=update("results/metrics.csv"),

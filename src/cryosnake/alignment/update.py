@@ -8,7 +8,7 @@ half sets. Older sums fade, so that a sequence of mini-batches is a stochastic g
 that metric (online EM: Cappe and Moulines 2009, J R Stat Soc B 71).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -47,15 +47,19 @@ class Sums:
             torch.zeros((), device=device),
         )
 
+    def to(self, device, dtype: torch.dtype = torch.float32, *, copy: bool = False) -> "Sums":
+        """The same sums on a device, in a precision."""
+        return Sums(*(getattr(self, one.name).to(device, dtype, copy=copy) for one in fields(self)))
+
     def fade(self, keep: float) -> None:
         """Multiply all sums by `keep`."""
-        for part in (self.images, self.weights, self.counts, self.residual, self.seen):
-            part *= keep
+        for one in fields(self):
+            getattr(self, one.name).mul_(keep)
 
     def add(self, other: "Sums") -> None:
         """Add the sums of other images in the same band."""
-        for name in ("images", "weights", "counts", "residual", "seen"):
-            getattr(self, name).add_(getattr(other, name))
+        for one in fields(self):
+            getattr(self, one.name).add_(getattr(other, one.name))
 
     def in_band(self, old: Band, new: Band) -> "Sums":
         """The same sums where a finer or coarser band keeps them; new rings and orders are 0."""

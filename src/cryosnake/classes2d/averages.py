@@ -7,10 +7,10 @@ import torch
 
 from cryosnake.alignment.polar import PolarTransform
 from cryosnake.alignment.update import update
-from cryosnake.classes2d.expectation import Expectation
+from cryosnake.classes2d.contribution import Contribution
 from cryosnake.classes2d.model import Geometry, Model
 from cryosnake.classes2d.result import ClassAverages
-from cryosnake.classes2d.stack import Window
+from cryosnake.classes2d.window import Window
 
 FRC_THRESHOLD = 0.143
 _LEAST_POPULATION = 10
@@ -35,34 +35,37 @@ def in_box(parts: torch.Tensor, window: Window) -> np.ndarray:
 
 
 def class_averages(
-    expectation: Expectation, geometry: Geometry, model: Model, number: int
+    geometry: Geometry, references: Model, contribution: Contribution, trust: float
 ) -> ClassAverages:
-    """What the sums of a model say about its classes and, as the last of `number`, about the
-    particles that are empty."""
-    transform = geometry.transform(model.band)
-    sums, window = model.sums, geometry.window
+    """What a contribution says about its classes, the last of which is of particles that are empty.
+
+    Parameters
+    ----------
+    references : what was scored; only its noise beyond the contribution's band is used.
+    trust : of `Schedule`.
+    """
+    transform = geometry.transform(contribution.band)
+    sums, window = contribution.sums.to(geometry.device), geometry.window
+    model = Model(references.parts, references.noise.clone())
+    model.learn(geometry, transform, sums, 0.0, trust)
+    number = contribution.classes
     found = update(transform, sums, smooth=0)
     parts = [model.parts]
     for half in (0, 1):
         weight = sums.weights[half].clamp_min(1e-3 * max(1.0, float(sums.weights.max())))
         parts.append(transform.parts_of(sums.images[half] / weight))
-    poses = expectation.poses
-    images = [in_box(one, window) for one in parts]
-    if number > len(model):
-        empty = _plain_average(expectation, number - 1)
-        images = [
-            np.concatenate([one, in_box(own[None], window)])
-            for one, own in zip(images, empty, strict=True)
-        ]
-    population = np.bincount(poses.class_index[poses.class_index >= 0], minlength=number)
+    images = [
+        in_box(torch.cat([one, empty[None].to(one.device)]), window)
+        for one, empty in zip(parts, _plain_averages(contribution), strict=True)
+    ]
+    population = contribution.population.sum(0).numpy()
     frc = np.zeros((number, model.band.rings), np.float32)
-    frc[: len(model)] = found.frc.T.cpu().numpy()
+    frc[:-1] = found.frc.T.cpu().numpy()
     frequency = model.band.radii_per_px().numpy() / geometry.pixel
     share = np.zeros(number)
     counts = sums.counts.sum(0).cpu().numpy()
-    share[: len(model)] = counts / max(float(sums.seen), 1.0)
-    if number > len(model):
-        share[-1] = max(0.0, 1.0 - share.sum())
+    share[:-1] = counts / max(float(sums.seen), 1.0)
+    share[-1] = max(0.0, 1.0 - share.sum())
     rotation, shift = accuracies(transform, model, geometry)
     resolution = np.full(number, math.inf)
     for k in range(number):
@@ -76,24 +79,18 @@ def class_averages(
         resolution_angst=resolution,
         frc=frc,
         frequency_per_angst=frequency,
-        accuracy_rotation_deg=np.resize(np.append(rotation, math.inf), number),
-        accuracy_shift_angst=np.resize(np.append(shift, math.inf), number),
+        accuracy_rotation_deg=np.append(rotation, math.inf),
+        accuracy_shift_angst=np.append(shift, math.inf),
     )
 
 
-def _plain_average(expectation: Expectation, k: int) -> list[torch.Tensor]:
-    """Averages of the particles of a class, all and by half, as they lie."""
-    chosen = expectation.poses.class_index == k
-    parts = expectation.stack.parts
-    found = []
-    for half in (None, 0, 1):
-        mine = chosen if half is None else chosen & (expectation.half == half)
-        index = torch.from_numpy(np.flatnonzero(mine))
-        total = torch.zeros(parts.shape[1])
-        for block in torch.split(index, 4096):
-            total += parts[block].float().sum(0)
-        found.append(total / max(len(index), 1))
-    return found
+def _plain_averages(contribution: Contribution) -> list[torch.Tensor]:
+    """Averages of the particles that are empty, all and by half."""
+    sums, number = contribution.nothing, contribution.population[:, -1]
+    return [
+        sums.sum(0) / number.sum().clamp_min(1),
+        *(sums / number[:, None].clamp_min(1)),
+    ]
 
 
 def resolution_angst(

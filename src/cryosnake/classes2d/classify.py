@@ -1,42 +1,29 @@
-"""2D classification of a particle stack, and the assignment of more particles to its classes."""
+"""2D classification of a particle stack."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from cryosnake.alignment.update import Sums
-from cryosnake.classes2d.averages import class_averages
+from cryosnake.classes2d.classification import Classification, classification_from
+from cryosnake.classes2d.contribution import contribution_of, fingerprint
 from cryosnake.classes2d.expectation import Expectation
 from cryosnake.classes2d.full_pass import full_pass
 from cryosnake.classes2d.model import Geometry, Model
-from cryosnake.classes2d.online import Schedule, classify_online, random_model, renewed
+from cryosnake.classes2d.online import classify_online, random_model, renewed
 from cryosnake.classes2d.optics import Optics
-from cryosnake.classes2d.result import ClassAverages, ParticlePoses
-from cryosnake.classes2d.stack import ParticleStack, images_as_parts, prepare
+from cryosnake.classes2d.schedule import Schedule
+from cryosnake.classes2d.stack import (
+    ParticleStack,
+    check_particles,
+    images_as_parts,
+    prepare,
+)
+from cryosnake.classes2d.window import window_for
 from cryosnake.errors import BadInputError
 
-
-@dataclass(frozen=True)
-class Classification:
-    """Classes of a stack, with what is needed to assign more particles to them.
-
-    Parameters
-    ----------
-    classes : what is known of the classes; the last one is of particles that show nothing.
-    poses : of the particles, in their order.
-    model : averages, noise and sums in the engine's form.
-    pixel_size_angst, diameter_angst, resolution_angst, box_px : of the particles.
-    """
-
-    classes: ClassAverages
-    poses: ParticlePoses
-    model: Model
-    pixel_size_angst: float
-    diameter_angst: float
-    resolution_angst: float
-    box_px: int
+_LEAST_CLASSES = 2  # one of particles, one of what shows nothing
 
 
 def classify2d(
@@ -62,31 +49,46 @@ def classify2d(
         white; each is normalised by its own background.
     optics : CTF parameters of the N particles.
     diameter_angst : of the circular mask, about 1.1 times the longest axis of the particle.
-    classes : number of classes K; the last one takes particles that show nothing.
+    classes : number of classes K, at least 2; the last one takes particles that show nothing.
     budget_mb : memory for buffers, beside the stack itself, which is kept as 16-bit numbers in the
         band of the classification (2 kB to 10 kB a particle).
     resolution_angst : finest resolution that is used; never beyond 2.1 pixels.
     initial : (K', n, n) averages to start from, of the same box, pixel size and scale
-        (`Classification.classes.averages`); the last one, of empty particles, is ignored. Classes
-        that are missing, and the least populated, start anew.
+        (`Classification.classes.averages`), K' as large as it may be; the last one, of empty
+        particles, is ignored. Classes that are missing, and the weakest, start anew.
     report : called with a line of progress.
 
     Raises
     ------
     BadInputError : no particles, fewer than the classes, no usable particle, numbers of particles
-        that differ, or a diameter without background around it in the box.
+        that differ, sizes that are not positive, a diameter without background around it in the
+        box, initial averages of another box, or files that cannot be read.
     """
     device, schedule = torch.device(device), schedule or Schedule()
     stack = ParticleStack(source)
-    _check(stack, optics, pixel_size_angst, classes)
-    prepared = prepare(stack, pixel_size_angst, diameter_angst, resolution_angst, device)
+    check_particles(stack, optics)
+    _check(stack, classes, initial)
+    window = window_for(
+        stack.box_px, pixel_size_angst, diameter_angst, resolution_angst, path=stack.path
+    )
+    resolution_angst = max(resolution_angst, 2.1 * pixel_size_angst)
+    coarsest_angst = schedule.first_resolution * diameter_angst
+    if resolution_angst > coarsest_angst:
+        raise BadInputError(
+            stack.path,
+            f"a resolution of {resolution_angst:g} A for particles of {diameter_angst:g} A and "
+            f"pixels of {pixel_size_angst:g} A",
+            f"at most {coarsest_angst:.1f} A",
+        )
+    prepared = prepare(stack, window, device)
     usable = int(prepared.usable.sum())
     if usable < classes:
         raise BadInputError(
-            None, f"{usable} of {len(stack)} particles are usable", f"at least {classes} classes"
+            stack.path,
+            f"{usable} of {len(stack)} particles are usable",
+            f"at least {classes}, as many as classes",
         )
-    resolution_angst = max(resolution_angst, 2.1 * pixel_size_angst)
-    geometry = Geometry(prepared.window, diameter_angst, device)
+    geometry = Geometry(window, diameter_angst, device)
     rng = np.random.default_rng(seed)
     expectation = Expectation(
         prepared,
@@ -97,88 +99,55 @@ def classify2d(
         budget_mb=budget_mb,
     )
     model = random_model(expectation, geometry, classes - 1, schedule, resolution_angst, rng)
+    online = schedule
     if initial is not None:
-        parts = images_as_parts(torch.as_tensor(initial[:-1]).to(device), prepared.window)
-        schedule = renewed(model, parts, schedule)
+        parts = images_as_parts(torch.as_tensor(initial[:-1]).to(device), window)
+        online = renewed(model, parts, schedule)
     classify_online(
         expectation,
         geometry,
         model,
-        schedule,
+        online,
         resolution_angst=resolution_angst,
         rng=rng,
         report=report,
     )
     for _ in range(schedule.full_passes):
-        full_pass(expectation, geometry, model, schedule, resolution_angst, report=report)
-    return Classification(
-        classes=class_averages(expectation, geometry, model, classes),
-        poses=expectation.poses,
-        model=model,
+        transform, sums = full_pass(expectation, geometry, model, schedule, resolution_angst)
+        model = Model(model.parts, model.noise, empty=model.empty)
+        model.learn_empty(1.0 - float(sums.counts.sum() / sums.seen), 1.0)
+        model.learn(geometry, transform, sums, 0.0, schedule.trust)
+        if report is not None:
+            report(f"full pass: {usable} particles at {resolution_angst:.1f} A")
+    model = replace(model, sums=None)
+    return classification_from(
+        model,
+        contribution_of(expectation, sums, transform.band, fingerprint(model)),
+        expectation.poses,
         pixel_size_angst=pixel_size_angst,
         diameter_angst=diameter_angst,
         resolution_angst=resolution_angst,
         box_px=stack.box_px,
+        schedule=schedule,
     )
 
 
-def assign(
-    source,
-    optics: Optics,
-    to: Classification,
-    *,
-    device: torch.device | str = "cpu",
-    budget_mb: float = 2000.0,
-    schedule: Schedule | None = None,
-) -> Classification:
-    """Assign new particles to the classes of `to` and add them to the averages.
-
-    Returns
-    -------
-    The poses of the new particles alone, and classes whose averages hold old and new ones; the
-    populations are summed. `to` is not changed.
-    """
-    device, schedule = torch.device(device), schedule or Schedule()
-    stack = ParticleStack(source)
-    number = len(to.classes)
-    _check(stack, optics, to.pixel_size_angst, 1)
-    if stack.box_px != to.box_px:
-        raise BadInputError(None, f"boxes of {stack.box_px} px", f"{to.box_px} px, as the classes")
-    prepared = prepare(stack, to.pixel_size_angst, to.diameter_angst, to.resolution_angst, device)
-    geometry = Geometry(prepared.window, to.diameter_angst, device)
-    old = to.model.sums
-    model = Model(
-        to.model.parts.to(device).clone(),
-        to.model.noise.to(device).clone(),
-        Sums(*(getattr(old, name).to(device).clone() for name in old.__dataclass_fields__)),
-        to.model.band,
-        to.model.empty,
-    )
-    expectation = Expectation(
-        prepared,
-        optics,
-        np.arange(len(stack)) % 2,
-        empty_class=number - 1,
-        device=device,
-        budget_mb=budget_mb,
-    )
-    full_pass(expectation, geometry, model, schedule, to.resolution_angst, keep=1.0)
-    found = class_averages(expectation, geometry, model, number)
-    before, now = to.classes.population, found.population
-    weight = now[-1] / max(now[-1] + before[-1], 1)
-    averages, halves = found.averages.copy(), found.halves.copy()
-    averages[-1] = weight * averages[-1] + (1 - weight) * to.classes.averages[-1]
-    halves[:, -1] = weight * halves[:, -1] + (1 - weight) * to.classes.halves[:, -1]
-    classes = replace(found, averages=averages, halves=halves, population=before + now)
-    return replace(to, classes=classes, poses=expectation.poses, model=model)
-
-
-def _check(stack: ParticleStack, optics: Optics, pixel_size_angst: float, classes: int) -> None:
-    if len(stack) != len(optics):
+def _check(stack: ParticleStack, classes: int, initial: np.ndarray | None) -> None:
+    if classes < _LEAST_CLASSES:
         raise BadInputError(
-            None, f"{len(stack)} images but CTF parameters of {len(optics)}", "one an image"
+            None, f"{classes} classes", f"at least {_LEAST_CLASSES}: the last takes what is empty"
         )
-    if classes < 1 or len(stack) < classes:
-        raise BadInputError(None, f"{len(stack)} particles for {classes} classes", "enough of them")
-    if not pixel_size_angst > 0:
-        raise BadInputError(None, f"a pixel size of {pixel_size_angst} A", "a positive number")
+    if len(stack) < classes:
+        raise BadInputError(
+            stack.path, f"{len(stack)} particles for {classes} classes", "as many as classes"
+        )
+    if initial is not None:
+        box = (stack.box_px, stack.box_px)
+        if initial.ndim != 3 or initial.shape[1:] != box or len(initial) < _LEAST_CLASSES:
+            raise BadInputError(
+                None,
+                f"initial averages of shape {initial.shape}",
+                f"({_LEAST_CLASSES} or more, {box[0]}, {box[1]}), as the particles of {stack.path}",
+            )
+        if not np.all(np.isfinite(initial)):
+            raise BadInputError(None, "initial averages are not finite everywhere", "numbers")

@@ -1,14 +1,14 @@
 """A full expectation pass: every particle is searched coarsely, then finely, and counts once."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
+from cryosnake.alignment.polar import PolarTransform
+from cryosnake.alignment.update import Sums
 from cryosnake.classes2d.expectation import Expectation
 from cryosnake.classes2d.levels import Level, Priors
 from cryosnake.classes2d.model import Geometry, Model
-from cryosnake.classes2d.online import Schedule
+from cryosnake.classes2d.schedule import Schedule
 
 _FINE_STEP = 0.3  # of the resolution
 _FINE_REACH = 0.5  # of the coarse step, how far the fine shifts go
@@ -20,15 +20,12 @@ def full_pass(
     model: Model,
     schedule: Schedule,
     resolution_angst: float,
-    *,
-    keep: float = 0.0,
-    report: Callable[[str], None] | None = None,
-) -> None:
-    """Score all usable particles and take the model from their sums.
+) -> tuple[PolarTransform, Sums]:
+    """Score all usable particles against a model, which is not changed.
 
-    Parameters
-    ----------
-    keep : factor on the sums that the model has: 0 forgets them, 1 adds the particles to them.
+    Returns
+    -------
+    The transform of the finest band, and the sums of the particles in it.
     """
     usable = np.flatnonzero(expectation.stack.usable)
     coarse_angst = max(schedule.search_resolution * geometry.diameter_angst, resolution_angst)
@@ -59,10 +56,4 @@ def full_pass(
         shift_range / geometry.pixel,
         Priors.of_nothing(model.empty, number),
     )
-    sums = expectation.run(usable, *levels, priors)
-    if keep == 0.0:
-        model.sums = None
-    model.learn_empty(1.0 - float(sums.counts.sum() / sums.seen), 1.0)
-    model.learn(geometry, fine, sums, keep, schedule.trust)
-    if report is not None:
-        report(f"full pass: {len(usable)} particles at {resolution_angst:.1f} A")
+    return fine, expectation.run(usable, *levels, priors)

@@ -8,7 +8,7 @@ import torch
 from cryosnake.alignment.likelihood import References, references, shift_ramp
 from cryosnake.alignment.polar import Band, PolarTransform, band_up_to
 from cryosnake.alignment.update import Sums, Update, noise_power, update
-from cryosnake.classes2d.stack import Window, circle
+from cryosnake.classes2d.window import Window, circle
 
 _RING_LENGTH = 1.35  # of the diameter: room for what the CTF spreads
 _SOLVENT_EDGE_PX = 3.0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,57 +12,7 @@ from cryosnake.alignment.update import Sums
 from cryosnake.classes2d.expectation import Expectation
 from cryosnake.classes2d.levels import Level, Priors
 from cryosnake.classes2d.model import Geometry, Model
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a classification proceeds; the defaults serve every particle size.
-
-    Parameters
-    ----------
-    batches : number of mini-batches.
-    batch_per_class : particles in a mini-batch, per class, at the start and at the end.
-    least_batch : at least so many.
-    first_resolution, search_resolution : as fractions of the diameter: where the first batches
-        end, and where the coarse search ends.
-    forget : fraction of the old sums that a batch replaces, at the start and at the end.
-    balance : how strongly populous classes are held back (log prior - balance log population), so
-        that classes with few particles get their chance; 0 at the full pass.
-    trust : factor on the measured signal-to-noise ratio.
-    shift_range : of the diameter, how far particles may be off the centre.
-    shift_sigma : of that range, standard deviation along each axis.
-    shift_step : of the resolution.
-    split_below : a class with less than this, of an even share, is replaced by half of the largest,
-        every `split_every` batches until this part of the schedule, `split_until`.
-    centre_every : batches between which averages are moved to the centre, as long.
-    empty_from : from this part of the schedule on, particles may show nothing: before, the averages
-        explain too little.
-    online_resolution : of the diameter, the finest that mini-batches use.
-    full_passes : over all particles, at the end.
-    """
-
-    batches: int = 80
-    batch_per_class: tuple[int, int] = (20, 40)
-    least_batch: int = 300
-    first_resolution: float = 1 / 6.5
-    search_resolution: float = 1 / 9.5
-    forget: tuple[float, float] = (0.9, 0.25)
-    balance: float = 0.5
-    trust: float = 1.0
-    shift_range: float = 0.1
-    shift_sigma: float = 0.5
-    shift_step: float = 0.33
-    split_below: float = 0.4
-    split_until: float = 0.9
-    split_every: int = 4
-    centre_every: int = 12
-    empty_from: float = 0.5
-    online_resolution: float = 1 / 10.5
-    full_passes: int = 1
-    research: float = 0.15
-    warm_from: float = 0.3
-    warm_renewed: float = 0.2
-    start: float = 0.0
+from cryosnake.classes2d.schedule import Schedule
 
 
 def random_model(
@@ -214,10 +164,9 @@ def _average(sums: Sums, geometry: Geometry, transform: PolarTransform, k: int) 
 
 
 def renewed(model: Model, parts: torch.Tensor, schedule: Schedule) -> Schedule:
-    """Start the model from earlier averages (K', 2 P + 1), but for the last of them, and for
-    classes that they do not fill: these stay as random as they are. The schedule enters late."""
-    keep = int(len(parts) * (1 - schedule.warm_renewed))
-    keep = min(keep if keep else len(parts), len(model))
+    """Start the model from the strongest of earlier averages (K', 2 P + 1). A part of the classes,
+    and all that these do not fill, stay as random as they are. The schedule enters late."""
+    keep = max(1, int(min(len(parts), len(model)) * (1.0 - schedule.warm_renewed)))
     power = parts.square().sum(1)
     model.parts[:keep] = parts[torch.argsort(power, descending=True)[:keep]]
     return replace(schedule, start=schedule.warm_from)

@@ -18,6 +18,7 @@ class Optics:
     ----------
     defocus_u_angst, defocus_v_angst, defocus_angle_deg : (N,), as in `cryosnake.ctf`.
     phase_shift_deg : (N,) or None.
+    phase_flipped : the images were multiplied by the sign of their CTF.
     """
 
     defocus_u_angst: np.ndarray
@@ -27,6 +28,7 @@ class Optics:
     cs_mm: float
     amplitude_contrast: float
     phase_shift_deg: np.ndarray | None = None
+    phase_flipped: bool = False
 
     def __post_init__(self):
         number = len(self.defocus_u_angst)
@@ -53,7 +55,7 @@ class Optics:
 
         ky, kx = (part[..., None] / pixel_size_angst for part in transform.k_yx)
         shift = 0.0 if self.phase_shift_deg is None else here(self.phase_shift_deg)
-        return -ctf(
+        values = -ctf(
             ky,
             kx,
             defocus_u_angst=here(self.defocus_u_angst),
@@ -64,3 +66,4 @@ class Optics:
             amplitude_contrast=self.amplitude_contrast,
             phase_shift_deg=shift,
         )
+        return values.abs() if self.phase_flipped else values

@@ -5,7 +5,6 @@ needs, and sampled at pixels just fine enough for the band that will be used: ab
 values of 16 bits, whatever the box.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,48 @@ import mrcfile
 import numpy as np
 import torch
 
-from cryosnake.alignment.polar import Disc
+from cryosnake.classes2d.optics import Optics
+from cryosnake.classes2d.window import Window, window_for
 from cryosnake.errors import BadInputError
 from cryosnake.fourier import bin_image
 
+__all__ = [
+    "ParticleStack",
+    "PreparedStack",
+    "Window",
+    "check_particles",
+    "images_as_parts",
+    "prepare",
+    "prepared",
+    "window_for",
+]
+
 _CHUNK_BYTES = 32 * 2**20
-_PIXELS_PER_PERIOD = 2.2  # of the finest frequency
-_EDGE_FRACTION = 0.06  # of the diameter, width of the mask's edge
-_LEAST_EDGE_PX = 2.0
+
+
+@dataclass(frozen=True)
+class _File:
+    """Images in a file. It is mapped anew for every read: a stack of a thousand files needs no
+    thousand descriptors, and pages that were read do not stay."""
+
+    path: Path
+    dtype: np.dtype
+    shape: tuple[int, int, int]
+    offset: int
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        try:
+            data = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        except (OSError, ValueError) as error:
+            raise BadInputError(self.path, f"was changed while in use ({error})") from error
+        return np.array(data[rows], np.float32)
 
 
 class ParticleStack:
@@ -30,11 +63,12 @@ class ParticleStack:
     Parameters
     ----------
     source : an array, or a path, or a list of pairs (path, indices from 0) as a particle table
-        names them; files are mapped into memory and never read as a whole.
+        names them; files are read in chunks, never as a whole.
 
     Raises
     ------
-    BadInputError : a file is missing or not MRC, boxes differ, or are not square.
+    BadInputError : a file is missing, damaged or not MRC, has no such image, boxes differ or are
+        not square, or values are not real.
     """
 
     def __init__(self, source):
@@ -49,6 +83,8 @@ class ParticleStack:
             side = data.shape[-1]
             if data.ndim != 3 or data.shape[1] != side:
                 raise BadInputError(path, f"is of shape {data.shape}", "a stack of square images")
+            if data.dtype.kind not in "iuf":
+                raise BadInputError(path, f"holds values of type {data.dtype}", "real numbers")
             if side != self._blocks[0][1].shape[-1]:
                 raise BadInputError(
                     path, f"has boxes of {side} px", f"{self._blocks[0][1].shape[-1]} px"
@@ -60,15 +96,18 @@ class ParticleStack:
     @staticmethod
     def _opened(path: Path, chosen):
         try:
-            data = mrcfile.mmap(path, mode="r", permissive=False).data
+            with mrcfile.mmap(path, mode="r", permissive=False) as mrc:
+                found = mrc.data
+                shape = found.shape if found.ndim > 2 else (1, *found.shape)
+                data = _File(path, found.dtype, shape, found.offset)
+                del found
         except (OSError, ValueError) as error:
             raise BadInputError(path, f"cannot be read ({error})", "an MRC stack") from error
-        if data.ndim == 2:
-            data = data[None]
         chosen = np.arange(len(data)) if chosen is None else np.asarray(chosen, np.int64)
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(data):
+        beyond = chosen[(chosen < 0) | (chosen >= len(data))]
+        if len(beyond):
             raise BadInputError(
-                path, f"holds {len(data)} images", f"at least {int(chosen.max()) + 1}"
+                path, f"has no image {beyond[0]}", f"0 to {len(data) - 1}, {len(data)} images"
             )
         return path, data, chosen
 
@@ -78,6 +117,11 @@ class ParticleStack:
     @property
     def box_px(self) -> int:
         return self._blocks[0][1].shape[-1]
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or the first of them; None for an array."""
+        return self._blocks[0][0]
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """Consecutive (start, (B, n, n) float32)."""
@@ -93,66 +137,19 @@ class ParticleStack:
                 yield int(first) + start, np.asarray(part, np.float32)
 
 
-@dataclass(frozen=True)
-class Window:
-    """How boxes become small images.
+def check_particles(stack: ParticleStack, optics: Optics) -> None:
+    """That there are particles, with CTF parameters each.
 
-    Parameters
-    ----------
-    box_px, window_px : sides of the box and of the part that is kept; both centred.
-    side_px, pixel_size_angst : of the small images.
-    mask : (window, window) soft circle, 1 inside; mask_px : its squared sum in small pixels.
-    background : (box, box) bool, outside the circle.
-    disc : the pixels of the small image that are kept.
+    Raises
+    ------
+    BadInputError : otherwise.
     """
-
-    box_px: int
-    window_px: int
-    side_px: int
-    pixel_size_angst: float
-    mask: torch.Tensor
-    mask_px: float
-    background: torch.Tensor
-    disc: Disc
-
-
-def circle(side_px: int, radius_px: float, edge_px: float) -> torch.Tensor:
-    """(n, n) 1 within the radius, falling to 0 over the edge as a cosine."""
-    axis = (torch.arange(side_px) - side_px // 2).float()
-    distance = torch.hypot(axis[:, None], axis[None, :])
-    return 0.5 + 0.5 * torch.cos(math.pi * ((distance - radius_px) / edge_px).clamp(0.0, 1.0))
-
-
-def window_for(
-    box_px: int, pixel_size_angst: float, diameter_angst: float, resolution_angst: float
-) -> Window:
-    """The window for particles of a diameter, good to a resolution (at best 2.1 pixels)."""
-    radius_px = 0.5 * diameter_angst / pixel_size_angst
-    edge_px = max(_LEAST_EDGE_PX, _EDGE_FRACTION * 2.0 * radius_px)
-    edge_px = min(edge_px, 0.5 * box_px - radius_px)
-    if edge_px < 1.0 or radius_px < 3:
+    if len(stack) == 0:
+        raise BadInputError(stack.path, "no particles", "at least one")
+    if len(stack) != len(optics):
         raise BadInputError(
-            None,
-            f"a diameter of {diameter_angst:g} A in a box of {box_px} px of {pixel_size_angst:g} A",
-            "room for background around the particle, and at least 6 px across",
+            stack.path, f"{len(stack)} images but CTF parameters of {len(optics)}", "one an image"
         )
-    background = circle(box_px, radius_px, 1e-3) < 0.5
-    window_px = min(2 * math.ceil(radius_px + edge_px + 1), box_px - box_px % 2)
-    resolution_angst = max(resolution_angst, 2.1 * pixel_size_angst)
-    side_px = math.ceil(_PIXELS_PER_PERIOD * window_px * pixel_size_angst / resolution_angst)
-    side_px = min(side_px + side_px % 2, window_px)
-    scale = window_px / side_px
-    mask = circle(window_px, radius_px, edge_px)
-    return Window(
-        box_px=box_px,
-        window_px=window_px,
-        side_px=side_px,
-        pixel_size_angst=pixel_size_angst * scale,
-        mask=mask,
-        mask_px=float(mask.square().sum()) / scale**2,
-        background=background,
-        disc=Disc(side_px, min((radius_px + edge_px) / scale + 1.0, side_px / 2 - 1)),
-    )
 
 
 @dataclass(frozen=True)
@@ -174,14 +171,9 @@ class PreparedStack:
 
 
 def prepare(
-    stack: ParticleStack,
-    pixel_size_angst: float,
-    diameter_angst: float,
-    resolution_angst: float,
-    device: torch.device | str = "cpu",
+    stack: ParticleStack, window: Window, device: torch.device | str = "cpu"
 ) -> PreparedStack:
-    """Read a stack once and keep what a classification to a resolution needs."""
-    window = window_for(stack.box_px, pixel_size_angst, diameter_angst, resolution_angst)
+    """Read a stack once and keep what a classification in a window needs."""
     number = 2 * len(window.disc.half()) + 1
     parts = torch.empty((len(stack), number), dtype=torch.float16)
     usable = np.ones(len(stack), bool)

@@ -4,6 +4,7 @@ import types
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cryosnake.config.model import Config
@@ -83,6 +84,12 @@ def _in_words(annotation: Any, field: FieldInfo) -> str:
         return values if len(arguments) == 1 else f"one of {values}"
     if origin is list:
         filled = any(getattr(rule, "min_length", 0) for rule in field.metadata)
+        if isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel):
+            keys = [
+                f"{name}: {_in_words(entry.annotation, entry)}"
+                for name, entry in arguments[0].model_fields.items()
+            ]
+            return f"a list{' of at least one' if filled else ''} of {{{'; '.join(keys)}}}"
         if get_origin(arguments[0]) is Literal:
             size = "a list of at least one of" if filled else "a list of any of"
             return f"{size}: {', '.join(get_args(arguments[0]))}"
@@ -103,6 +110,13 @@ def _in_words(annotation: Any, field: FieldInfo) -> str:
     raise TypeError(f"no words for a setting of type {annotation!r}")
 
 
+def plain(value: Any) -> Any:
+    """A value of a setting as YAML and JSON hold it."""
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
 def sections() -> dict[str, str]:
     """The sections in order, each with its one-line description."""
     return {
@@ -120,7 +134,7 @@ def settings() -> list[Setting]:
             Setting(
                 section=section,
                 key=key,
-                default=entry.get_default(),
+                default=plain(entry.get_default()),
                 help=entry.description or "",
                 allowed=_in_words(entry.annotation, entry),
                 unit=unit_of(key),

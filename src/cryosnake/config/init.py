@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from cryosnake.acquisition import Facts, find_metadata
-from cryosnake.config.describe import Setting, settings
+from cryosnake.config.describe import Setting, plain, settings
 from cryosnake.config.generate import yaml_value
 from cryosnake.config.load import layered, load_config, read_template
 from cryosnake.config.model import Config
@@ -55,7 +55,7 @@ def init_session(
     amplitude_contrast: float | None = None,
     dose_e_per_angst2_per_frame: float | None = None,
     gain: str | os.PathLike | None = None,
-    template: str = "simple",
+    template: str = "2d",
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> NewSession:
@@ -260,20 +260,17 @@ def _as_yaml(
     rows: dict[str, list[Setting]] = {}
     for setting in settings():
         values = content.get(setting.section, {})
-        differs = getattr(getattr(config, setting.section), setting.key) != setting.default
+        value = plain(getattr(getattr(config, setting.section), setting.key))
+        differs = value != setting.default
         if setting.expert == 0 or (setting.key in values and differs):
             rows.setdefault(setting.section, []).append(setting)
     for section, chosen in rows.items():
         lines += ["", f"{section}:"]
         for setting in chosen:
-            value = getattr(getattr(config, section), setting.key)
+            value = plain(getattr(getattr(config, section), setting.key))
             note = _note(setting, sources, missing)
-            lines.append(f"  {setting.key}: {yaml_value(_plain(value))}  # {note}")
+            lines.append(f"  {setting.key}: {yaml_value(value)}  # {note}")
     return "\n".join(lines) + "\n"
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _note(setting: Setting, sources: dict[str, str], missing: list[str]) -> str:

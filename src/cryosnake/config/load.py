@@ -127,7 +127,7 @@ def _one_line(error: dict, content: Mapping) -> tuple[str, str]:
     if error["type"] == "does_not_fit":
         location.append(error["ctx"]["key"])
     section, key = (location + [""])[:2]
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden" and len(location) <= 2:
         return _unknown_key(section, key, error["input"])
     if not key:
         return f"{section} = {_shown(content.get(section))}", "a section with keys"

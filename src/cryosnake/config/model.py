@@ -9,6 +9,7 @@ unit in its name, its range, its help and an expert level beside its default:
 2 : how a method works.
 """
 
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -332,9 +333,9 @@ class MilestonesConfig(Section):
 class WorkflowConfig(Section):
     """How far a session goes."""
 
-    until: Literal["curation", "picking", "particles"] = setting(
-        "particles",
-        "last stage: curated micrographs, coordinates, or extracted particles",
+    until: Literal["curation", "picking", "particles", "class2d"] = setting(
+        "class2d",
+        "last stage: curated micrographs, coordinates, extracted particles, or 2D classes",
         expert=0,
     )
 
@@ -425,6 +426,78 @@ class ParticlesConfig(Section):
     phase_flip: bool = setting(False, "multiply by the sign of the CTF", expert=2)
 
 
+class Class2dRound(Section):
+    """A 2D classification of the first particles of a session."""
+
+    particles: int = setting(..., "it starts when there are so many", expert=1, ge=20)
+    classes: int = setting(..., "number of classes", expert=1, ge=2, le=1000)
+
+
+class Class2dConfig(Section):
+    """2D classification, in rounds while particles arrive, and which classes go on."""
+
+    engine: Literal["native", "relion"] = setting(
+        "native", "native, or relion_refine of an installed RELION", expert=0
+    )
+    rounds: list[Class2dRound] = setting(
+        [
+            Class2dRound(particles=25000, classes=50),
+            Class2dRound(particles=50000, classes=50),
+            Class2dRound(particles=75000, classes=100),
+            Class2dRound(particles=100000, classes=100),
+        ],
+        "numbers of particles at which all so far are classified anew, and the number of classes",
+        expert=1,
+        min_length=1,
+    )
+    streaming: bool = setting(
+        True, "assign the particles of each batch to the classes of the last round", expert=1
+    )
+    mask_diameter_angst: float | None = setting(
+        None, "of the circular mask; null: 1.25 times the particle's long axis", expert=1, gt=20
+    )
+    resolution_angst: float = setting(
+        8.0,
+        "finest resolution used (native engine; never beyond 2.1 pixels)",
+        expert=2,
+        gt=1,
+        lt=50,
+    )
+    good_threshold: float = setting(
+        0.5, "a class average goes on when it is good with this probability", expert=1, gt=0, lt=1
+    )
+    most_populated: int | None = setting(
+        None, "of the classes, only so many of the most populated go on; null: all", expert=1, ge=1
+    )
+    overrides: str = setting(
+        "class2d_overrides.csv",
+        "file of labels given by hand (round,class,label), in the session's folder; may be missing",
+        expert=1,
+        min_length=1,
+    )
+    relion_command: str = setting(
+        "relion_refine", "program of the engine relion", expert=1, min_length=1
+    )
+    relion_iterations: int = setting(
+        25, "iterations of expectation-maximisation (RELION before 4.0)", expert=2, ge=1, le=999
+    )
+
+    @model_validator(mode="after")
+    def _fits(self):
+        numbers = [one.particles for one in self.rounds]
+        self._require(
+            all(a < b for a, b in pairwise(numbers)),
+            "rounds",
+            "rounds of more and more particles",
+        )
+        self._require(
+            all(one.particles >= 10 * one.classes for one in self.rounds),
+            "rounds",
+            "at least 10 particles for each class",
+        )
+        return self
+
+
 class ComputeConfig(Section):
     """Seed, devices and budgets."""
 
@@ -460,6 +533,7 @@ class Config(Section):
     milestones: MilestonesConfig = Field(default_factory=MilestonesConfig)
     picking: PickingConfig = Field(default_factory=PickingConfig)
     particles: ParticlesConfig = Field(default_factory=ParticlesConfig)
+    class2d: Class2dConfig = Field(default_factory=Class2dConfig)
     workflow: WorkflowConfig = Field(default_factory=WorkflowConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)

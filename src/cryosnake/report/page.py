@@ -14,6 +14,7 @@ from cryosnake.config.model import Config
 from cryosnake.curation import agreement
 from cryosnake.files import write_text
 from cryosnake.report import figures, gallery, summary
+from cryosnake.report.class2d_section import class2d_section
 from cryosnake.report.picking_section import picking_section
 from cryosnake.report.status import RULE_ADVICE, session_status
 from cryosnake.report.table import left_out_files, prepared
@@ -45,7 +46,7 @@ def write_report(
     batches_seen, batches_pending : batches that have been processed, and that wait.
     milestones : (name, have, need) of each, in order.
     results_dir : holds `preprocess/<batch>/<name>_thumb.png` and `_ctf.png`, and, once it has
-        begun, `picking` (see `docs/report.md`).
+        begun, `picking` and `class2d` (see `docs/report.md`).
     """
     html = render(
         micrographs=micrographs,
@@ -91,14 +92,17 @@ def render(
     whole = summary.overall(table)
     pace = summary.pace_per_hour(table)
     accepted_pace = pace * whole["fraction"] if pace else None
-    environment = Environment(
-        loader=PackageLoader("cryosnake.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    picking = picking_section(table, config, milestones, results_dir)
+    extracted, median = (picking.extracted, picking.median) if picking else (None, None)
+    particles_pace = accepted_pace * median if accepted_pace and median else None
+    class2d = class2d_section(
+        table,
+        config,
+        results_dir,
+        particles=extracted or 0,
+        particles_per_hour=particles_pace,
     )
-    environment.filters["breakable"] = breakable
+    environment = templates()
     source = environment.loader.get_source
     script = source(environment, "script.js")[0]
     style = source(environment, "style.css")[0]
@@ -119,7 +123,10 @@ def render(
         batches_pending=batches_pending,
         low_acceptance=config.report.low_acceptance,
         filters=summary.filter_rows(table, config),
-        milestones=summary.milestone_rows(milestones, accepted_pace),
+        milestones=[
+            *summary.milestone_rows(milestones, accepted_pace),
+            *summary.milestone_rows(class2d.waits if class2d else [], particles_pace),
+        ],
         facts=summary.fact_rows(table, config),
         squares=squares,
         squares_left_out=squares_left_out,
@@ -132,11 +139,25 @@ def render(
         rejected=rejected_rows,
         rejected_left_out=rejected_left_out,
         agreement=_agreement_rows(table),
-        picking=picking_section(table, config, milestones, results_dir),
+        picking=picking,
+        class2d=class2d,
         yield_advice=RULE_ADVICE["yield"],
         decisions=decision_rows,
         decisions_left_out=decisions_left_out,
     )
+
+
+def templates() -> Environment:
+    """The templates of the page and its parts; they escape all that they are given."""
+    environment = Environment(
+        loader=PackageLoader("cryosnake.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = breakable
+    return environment
 
 
 def breakable(name: str) -> Markup:

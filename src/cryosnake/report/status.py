@@ -63,6 +63,31 @@ RULE_ADVICE = {
     " blocks. Set acquisition.gain or acquisition.gain_orientation in config.yaml.",
     "yield": "Look at pictures of that region below: few particles in good ice want another square"
     " or another grid; particles that are there but not picked want another picking model.",
+    "class2d": "Look at the classes that are left out. A label that is wrong can be corrected by"
+    " hand in the file that class2d.overrides names; junk in most classes wants a better model.",
+    "class2d_mask": "Set particles.box_px so that the box has room for the mask, or a smaller"
+    " class2d.mask_diameter_angst.",
+    "views": "The particles prefer an orientation. Tilt the stage for a part of the session, or try"
+    " another grid, support film or detergent.",
+    "species": "The classes show particles of different sizes. Find out from the pictures whether"
+    " they are all of the sample; those that are not can be left out by hand.",
+    "fragments": "Some classes show parts of the particle: it may come apart, or the picks may be"
+    " off its centre.",
+    "mask_edge": "The particle reaches the edge of the mask: set a larger"
+    " class2d.mask_diameter_angst, and particles.box_px if the box has no room for it.",
+    "size_contradiction": "The classes show particles of another size than was measured: set"
+    " picking.diameter_angst to what the classes show.",
+    "featureless": "The classes are blurred: look at ice thickness, dose and pixel size, and"
+    " whether the particle is flexible.",
+}
+
+RULE_TITLES = {
+    "class2d": "2D classes",
+    "class2d_mask": "Mask",
+    "mask_edge": "Edge of the mask",
+    "size_contradiction": "Particle size",
+    "featureless": "Features",
+    "species": "Kinds of particles",
 }
 
 CLASS_ADVICE = {
@@ -180,6 +205,11 @@ def session_status(
     return Status(level, headline, summary, sorted(findings, key=lambda f: order[f.level]))
 
 
+def rule_title(rule: str) -> str:
+    """A rule's name as people read it."""
+    return RULE_TITLES.get(rule, rule.replace("_", " ").capitalize())
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
@@ -295,17 +325,19 @@ def _warnings(decisions: pd.DataFrame) -> list[Finding]:
     """
     if decisions.empty:
         return []
-    about_session = decisions["csnSubject"] == "session"
-    verdict = decisions["csnVerdict"]
-    telling = (verdict == "warn") | (about_session & verdict.isin(["fail", "unsure"]))
+    subject, verdict = decisions["csnSubject"], decisions["csnVerdict"]
+    telling = (verdict == "warn") | ((subject == "session") & verdict.isin(["fail", "unsure"]))
     telling &= ~decisions["csnRule"].isin(["dose", "input"])
+    rounds = pd.to_numeric(subject.str.extract(r"^class2d (\d+)", expand=False))
+    telling |= rounds.notna() & (verdict == "fail")
+    telling &= rounds.isna() | (rounds == rounds.max())  # a round speaks for all before it
     findings = []
     for rule, rows in decisions[telling].groupby("csnRule", sort=False):
         newest = rows.iloc[-1]
         more = f" ({len(rows):,} notes of this kind)" if len(rows) > 1 else ""
         findings.append(
             Finding(
-                f"{str(rule).capitalize()}: {newest['csnValue']}{more}.",
+                f"{rule_title(str(rule))}: {newest['csnValue']}{more}.",
                 RULE_ADVICE.get(rule, f"See the decisions of the rule {rule} below."),
                 "watch",
             )

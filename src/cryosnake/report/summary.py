@@ -88,19 +88,15 @@ def seconds_per_movie(table: pd.DataFrame) -> float | None:
     return float(spent.median()) if len(spent) else None
 
 
-def milestone_rows(
-    milestones: list[Milestone], accepted_per_hour: float | None
-) -> list[dict[str, object]]:
-    """Progress to each milestone, with a forecast at the present pace."""
+def milestone_rows(milestones: list[Milestone], per_hour: float | None) -> list[dict[str, object]]:
+    """Progress to each milestone, with a forecast at the present pace of what it counts."""
     rows = []
     for name, have, need in milestones:
         left = max(0, need - have)
         if left == 0:
             forecast = "reached"
-        elif accepted_per_hour:
-            forecast = (
-                f"in about {duration(3600 * left / accepted_per_hour)} at the microscope's pace"
-            )
+        elif per_hour:
+            forecast = f"in about {duration(3600 * left / per_hour)} at the microscope's pace"
         else:
             forecast = f"{left:,} to go"
         fraction = min(1.0, have / need) if need else 1.0

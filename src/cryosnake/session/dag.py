@@ -5,7 +5,6 @@ tallies. Finished ones are read from disk, and only the next unfinished one is a
 checkpoint: a no-op on a thousand batches costs a second or two.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,12 @@ from cryosnake import layout
 from cryosnake.config.model import Config, WorkflowConfig
 from cryosnake.session.ingest import read_tick
 from cryosnake.session.ledger import Ledger
+from cryosnake.session.rounds import Rounds
 from cryosnake.session.scan import check_input
+from cryosnake.session.tallies import Ask, Tallies
 
 #: The stages a session may end with, in order.
 STAGES = get_args(WorkflowConfig.model_fields["until"].annotation)
-
-
-def read_tally(session: Path, covered: int) -> dict:
-    """The tally over the first `covered` batches, as the checkpoint left it."""
-    return json.loads((session / layout.tally_file(covered)).read_text(encoding="utf-8"))
 
 
 class SessionDag:
@@ -34,29 +30,31 @@ class SessionDag:
     session : the session's folder.
     main : this is the process that plans the run, not one that runs a single job of it.
 
-    `pid` is that of this process: what waits for it can tell when it is gone.
+    `pid` is that of this process: what waits for it can tell when it is gone. Functions with an
+    argument `ask` call it for the first unfinished count that they need (see `Tallies`).
     """
 
     def __init__(self, session: Path, config: Config, *, main: bool):
         self.session = Path(session)
         self.config = config
         self.pid = os.getpid()
+        every = config.milestones.tally_every_batches
+        self.micrograph_tallies = Tallies(session, layout.TALLY, every, layout.batch_table)
+        self.particle_tallies = Tallies(
+            session,
+            layout.particle_tallies(config.picking.model_version),
+            every,
+            layout.particles_star,
+        )
+        self.rounds = Rounds(session, config.class2d)
         self._first_tick: int | None = None
-        self._reached: dict[str, list[str]] = {}
+        self._reached: dict[str, int | None] = {}
         if main and config.input.path:
             check_input(self.session, config)
-            numbers = self._numbers(layout.TICKS, "tick_")
+            numbers = layout.numbered(self.session, layout.TICKS, "tick_")
             waiting = config.ingest.mode == "watch" or Ledger(self.session, config).pending()
             if waiting:
                 self._first_tick = max(numbers, default=-1) + 1
-
-    def _numbers(self, folder: str, prefix: str = "") -> list[int]:
-        try:
-            names = os.listdir(self.session / folder)
-        except FileNotFoundError:
-            return []
-        stems = (n[len(prefix) : -len(".json")] for n in names if n.endswith(".json"))
-        return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def exists(self, path: str) -> bool:
         """Whether a file of the session is on disk."""
@@ -83,34 +81,21 @@ class SessionDag:
         """The tables of all closed batches."""
         return [layout.batch_table(batch) for batch in self.batches()]
 
-    def missing_tallies(self) -> list[int]:
-        """Tallies that are due and not on disk, by the number of batches they cover.
+    def missing(self, tallies: Tallies) -> list[int]:
+        """Counts of a chain that are due by now and not on disk, by the number of batches."""
+        return tallies.missing(len(self.batches()), ended=self.next_tick() is None)
 
-        One every `tally_every_batches`, and, when this run takes in no more, one over the rest.
-        """
-        every = self.config.milestones.tally_every_batches
-        closed = len(self.batches())
-        due = list(range(every, closed + 1, every))
-        if closed % every and self.next_tick() is None:
-            due.append(closed)
-        done = set(self._numbers(layout.TALLY))
-        return [covered for covered in due if covered not in done]
+    def due_tallies(self) -> list[str]:
+        """The counts of micrographs that are due and not on disk."""
+        tallies = self.micrograph_tallies
+        return [tallies.file(covered) for covered in self.missing(tallies)]
 
-    def tally_inputs(self, covered: int) -> list[str]:
-        """What the tally over the first `covered` batches waits for.
-
-        Its own batches, and the tally before it, unless that is on disk (a chain of hundreds of
-        finished tallies need not be walked).
-        """
-        before = self.tally_before(covered)
-        tables = [layout.batch_table(layout.batch_name(i)) for i in range(before, covered)]
-        previous = [layout.tally_file(before)] if before else []
-        return tables + [p for p in previous if not self.exists(p)]
-
-    def tally_before(self, covered: int) -> int:
-        """Batches covered by the full tally before this one, 0 for the first."""
-        every = self.config.milestones.tally_every_batches
-        return (covered - 1) // every * every
+    def due_particle_tallies(self, ask: Ask) -> list[str]:
+        """The counts of particles, likewise, once picking has started."""
+        if not (self.goes_to("class2d") and self.picking_starts(ask)):
+            return []
+        tallies = self.particle_tallies
+        return [tallies.file(covered) for covered in self.missing(tallies)]
 
     def goes_on_after(self, covered: int) -> bool:
         """Whether more is to come after the first `covered` batches, as far as can be told now.
@@ -119,51 +104,42 @@ class SessionDag:
         """
         return self.config.ingest.mode == "watch" or covered < len(self.batches())
 
-    def subset_batches(self, milestone: str, ask: Callable[[int], None]) -> list[str] | None:
-        """The batches of a milestone's subset; None where no tally so far reaches it.
+    def _prefix(self, name: str, tallies: Tallies, reached: Callable, ask: Ask) -> int | None:
+        """The number of batches of a subset; what was found is kept (a subset never changes)."""
+        if self._reached.get(name) is None:
+            self._reached[name] = tallies.prefix(reached, self.missing(tallies), ask)
+        return self._reached[name]
 
-        Parameters
-        ----------
-        ask : called with the number of batches of the first unfinished tally, where the finished
-            ones do not reach the milestone (the checkpoint, which does not return).
-        """
-        if milestone not in self._reached:
-            missing = set(self.missing_tallies())
-            done = self._numbers(layout.TALLY)
-            for covered in sorted({*done, *missing}):
-                if covered in missing:
-                    ask(covered)
-                prefix = read_tally(self.session, covered)["milestones"][milestone]["batches"]
-                if prefix is not None:
-                    names = [layout.batch_name(i) for i in range(prefix)]
-                    self._reached[milestone] = names
-                    break
-            else:
-                return None
-        return self._reached[milestone]
+    def subset_batches(self, milestone: str, ask: Ask) -> list[str] | None:
+        """The batches of a milestone's subset; None where no tally so far reaches it."""
 
-    def subset(self, milestone: str, ask: Callable[[int], None]) -> list[str]:
-        """The subset of a milestone, if it is on disk or can be frozen now; `ask` as above."""
+        def reached(tally: dict) -> int | None:
+            return tally["milestones"][milestone]["batches"]
+
+        number = self._prefix(milestone, self.micrograph_tallies, reached, ask)
+        return None if number is None else [layout.batch_name(i) for i in range(number)]
+
+    def subset(self, milestone: str, ask: Ask) -> list[str]:
+        """The subset of a milestone, if it is on disk or can be frozen now."""
         path = layout.subset_star(milestone)
         reached = self.exists(path) or self.subset_batches(milestone, ask) is not None
         return [path] if reached else []
 
-    def subset_tables(self, milestone: str, ask: Callable[[int], None]) -> list[str]:
-        """The tables of the batches of a milestone's subset; `ask` as above."""
+    def subset_tables(self, milestone: str, ask: Ask) -> list[str]:
+        """The tables of the batches of a milestone's subset."""
         return [layout.batch_table(b) for b in self.subset_batches(milestone, ask) or []]
 
     def goes_to(self, stage: str) -> bool:
-        """Whether the session goes as far as a stage (`curation`, `picking`, `particles`)."""
+        """Whether the session goes as far as a stage (`curation`, `picking`, ...)."""
         return STAGES.index(stage) <= STAGES.index(self.config.workflow.until)
 
-    def picking_starts(self, ask: Callable[[int], None]) -> bool:
-        """Whether there are micrographs enough to measure the particle and to train; `ask` as
-        above."""
+    def picking_starts(self, ask: Ask) -> bool:
+        """Whether there are micrographs enough to measure the particle and to train."""
         wanted = self.goes_to("picking")
         return wanted and all(self.subset(name, ask) for name in ("size", "training"))
 
-    def model(self, ask: Callable[[int], None]) -> list[str]:
-        """What is known about the picking model, once it can be trained; `ask` as above.
+    def model(self, ask: Ask) -> list[str]:
+        """What is known about the picking model, once it can be trained.
 
         It is asked for by itself: a version that is not there yet must be made, although every
         batch has been picked with the one before.
@@ -171,15 +147,50 @@ class SessionDag:
         version = self.config.picking.model_version
         return [layout.model_file(version, "json")] if self.picking_starts(ask) else []
 
-    def coordinates(self, ask: Callable[[int], None]) -> list[str]:
-        """Coordinates of all closed batches, once picking has started; `ask` as above."""
+    def coordinates(self, ask: Ask) -> list[str]:
+        """Coordinates of all closed batches, once picking has started."""
         batches = self.batches() if self.picking_starts(ask) else []
         return [layout.coordinates_star(batch) for batch in batches]
 
-    def particles(self, ask: Callable[[int], None]) -> list[str]:
+    def particles(self, ask: Ask) -> list[str]:
         """Particles of all closed batches, likewise."""
         batches = self.batches() if self.goes_to("particles") and self.picking_starts(ask) else []
         return [layout.particles_star(batch) for batch in batches]
+
+    def round_batches(self, particles: int, ask: Ask) -> list[str] | None:
+        """The batches of the first so many particles; None where there are not so many yet."""
+        if not (self.goes_to("class2d") and self.picking_starts(ask)):
+            return None
+
+        def reached(tally: dict) -> int | None:
+            return next(
+                (n for n, so_far in tally["so_far"] if so_far >= particles),
+                None,
+            )
+
+        number = self._prefix(f"particles_{particles}", self.particle_tallies, reached, ask)
+        return None if number is None else [layout.batch_name(i) for i in range(number)]
+
+    def reached_rounds(self, ask: Ask) -> list[int]:
+        """The rounds of 2D classification whose particles are there, by their number."""
+        reached = []
+        for number in self.rounds.numbers:
+            if self.round_batches(number, ask) is None:
+                break
+            reached.append(number)
+        return reached
+
+    def classes2d(self, ask: Ask) -> list[str]:
+        """The assessed classes of every round that is reached."""
+        return [layout.class2d_file(n, "classes.star") for n in self.reached_rounds(ask)]
+
+    def streamed(self, ask: Ask) -> list[str]:
+        """What is told of each batch that came after the newest round."""
+        reached = self.reached_rounds(ask) if self.rounds.streaming else []
+        if not reached:
+            return []
+        after = self.batches()[len(self.round_batches(reached[-1], ask)) :]
+        return [layout.class2d_stream(reached[-1], batch, "json") for batch in after]
 
     def left_out(self) -> list[str]:
         """The note of files that were not taken in, if there is one."""

@@ -15,8 +15,8 @@ from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.curation import apply_dose_filter
 from cryosnake.files import write_text
-from cryosnake.session.dag import read_tally
 from cryosnake.session.tables import micrograph_blocks, read_movies
+from cryosnake.session.tallies import read_tally
 from cryosnake.tables import write_star
 
 
@@ -57,7 +57,9 @@ def count(session: Path, config: Config, covered: int, before: int) -> dict:
     dict with `batches`, `movies`, `accepted`, and for each milestone its `threshold`, the `count`
     so far, and the number of `batches` of its prefix (None: not reached).
     """
-    reached = read_tally(session, before)["milestones"] if before else {}
+    reached = {}
+    if before:
+        reached = read_tally(session, layout.tally_file(before))["milestones"]
     batches = [layout.batch_name(i) for i in range(covered)]
     movies = read_movies(session, batches)
     whole = judged(movies, config)

@@ -1,27 +1,42 @@
-"""What is picked and extracted so far: counts and decisions, from small files of finished jobs."""
+"""What stages after curation have found so far: counts and decisions, from small files of jobs."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from cryosnake import layout
+from cryosnake.assessment.quality import quality_alerts
+from cryosnake.config.model import Config
+from cryosnake.decisions import Decision
 from cryosnake.quick_star import read_tables
 
 
-def picking_decisions(session: Path, batches: Iterable[str], model_version: int) -> pd.DataFrame:
-    """The decisions about size, training, picking and extraction that have been made so far."""
+def later_decisions(session: Path, batches: Iterable[str], config: Config) -> pd.DataFrame:
+    """The decisions about size, training, picking, extraction and 2D classes made so far."""
     about_training = [layout.picker_decisions(p) for p in ("log", "correlation", "network")]
     paths = [
         layout.SIZE_DECISIONS,
         *about_training,
         layout.CONSENSUS_DECISIONS,
-        *(layout.model_decisions(version) for version in range(1, model_version + 1)),
+        *(layout.model_decisions(n) for n in range(1, config.picking.model_version + 1)),
     ]
     for batch in batches:
         paths += [layout.coordinates_decisions(batch), layout.particles_decisions(batch)]
+    paths += [layout.class2d_file(one.particles, "decisions.star") for one in config.class2d.rounds]
     there = [session / path for path in paths if (session / path).exists()]
     return read_tables(there, "decisions")
+
+
+def live_alerts(session: Path) -> list[Decision]:
+    """Where the quality of particles falls, by the newest state of the 2D classes."""
+    path = session / layout.class2d_live("json")
+    if not path.exists():
+        return []
+    live = json.loads(path.read_text(encoding="utf-8"))
+    evidence = layout.class2d_live("png")
+    return quality_alerts(live["batches"], live["squares"], evidence=evidence)
 
 
 def picked_counts(session: Path, table: pd.DataFrame) -> pd.DataFrame:

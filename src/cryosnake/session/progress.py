@@ -9,9 +9,9 @@ from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
 from cryosnake.quick_star import read_columns
-from cryosnake.session.dag import read_tally
 from cryosnake.session.names import star_can_hold
 from cryosnake.session.scan import list_movies
+from cryosnake.session.tallies import read_tally
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,26 @@ class Counting:
         )
 
     def _next_threshold(self) -> tuple[str, int, int] | None:
-        try:
-            done = [p.stem for p in (self.session / layout.TALLY).glob("[0-9]*.json")]
-        except FileNotFoundError:
-            done = []
+        done = layout.numbered(self.session, layout.TALLY)
         if not done:
             wanted = self.config.milestones.size_micrographs
             return "size", 0, wanted
-        milestones = read_tally(self.session, max(map(int, done)))["milestones"]
+        milestones = read_tally(self.session, layout.tally_file(done[-1]))["milestones"]
         for name, state in milestones.items():
             if state["batches"] is None:
                 return name, state["count"], state["threshold"]
+        return self._next_round() if self.config.workflow.until == "class2d" else None
+
+    def _next_round(self) -> tuple[str, int, int] | None:
+        """The next round of 2D classification: particles that are there, and needed."""
+        folder = layout.particle_tallies(self.config.picking.model_version)
+        done = layout.numbered(self.session, folder)
+        have = 0
+        if done:
+            have = read_tally(self.session, f"{folder}/{done[-1]:05d}.json")["so_far"][-1][1]
+        for one in self.config.class2d.rounds:
+            if one.particles > have:
+                return "2D", have, one.particles
         return None
 
 

@@ -20,7 +20,7 @@ from cryosnake.picking.yields import yield_alerts
 from cryosnake.preprocess.detector import gain_decisions
 from cryosnake.quick_star import read_tables
 from cryosnake.session.ledger import left_out_decisions
-from cryosnake.session.picked import picked_counts, picking_decisions
+from cryosnake.session.picked import later_decisions, live_alerts, picked_counts
 from cryosnake.tables import write_star
 
 _OPTICS = {
@@ -109,8 +109,8 @@ def refresh(session: Path, config: Config) -> pd.DataFrame | None:
         )
         parts = [
             read_tables(paths, "decisions"),
-            picking_decisions(session, batches, config.picking.model_version),
-            as_table([*warnings, *alerts]),
+            later_decisions(session, batches, config),
+            as_table([*warnings, *alerts, *live_alerts(session)]),
             about_session,
         ]
         decisions = pd.concat([p for p in parts if not p.empty], ignore_index=True)

@@ -1,0 +1,142 @@
+"""Which classes of a round are good, and what they say of the sample."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from cryosnake import layout
+from cryosnake.assessment import assess, decisions, read_overrides
+from cryosnake.assessment.montage import draw_montage
+from cryosnake.config.model import Config
+from cryosnake.decisions import Decision
+from cryosnake.feedback import structural_feedback
+from cryosnake.files import write_text
+from cryosnake.images import write_png
+from cryosnake.particles import read_particles, write_particles
+from cryosnake.picking.size_model import ParticleSize, read_size
+from cryosnake.stages.class2d import MASK_MARGIN
+from cryosnake.stages.class2d_counts import counts_json
+from cryosnake.stages.class2d_files import Round, read_round
+from cryosnake.stages.files import write_decisions
+from cryosnake.stages.live_class2d import refresh_live
+from cryosnake.tables import write_star
+
+_ASSESSED = [
+    "csnClassLabel",
+    "csnClassScore",
+    "csnClassScoreClip",
+    "csnClassScoreEdge",
+    "csnClassScoreNoise",
+    "csnClassKept",
+    "csnClassReason",
+]
+
+
+def assess_round(session: Path, particles: int, config: Config) -> pd.DataFrame:
+    """Label the classes of a round, select particles, draw them, and tell what can be learnt.
+
+    Returns
+    -------
+    The table of the classes with their labels; without rows where the classification failed.
+
+    Raises
+    ------
+    BadInputError : a file of the round is damaged, or the file of overrides is wrong.
+    """
+    session = Path(session)
+    found = read_round(session, particles)
+    subject = f"class2d {particles}"
+    if found.failed:
+        classes, told = found.classes.reindex(columns=[*found.classes, *_ASSESSED]), []
+        told.append(_failed(subject, found))
+        groups, table = None, pd.DataFrame({"rlnImageName": [], "rlnClassNumber": []})
+    else:
+        classes, told = _assessed(session, subject, found, config)
+        groups, table = read_particles(_file(session, particles, "particles.star"))
+        kept = {number for number, one in enumerate(classes["csnClassKept"], start=1) if one}
+        write_text(
+            _file(session, particles, "counts.json"), counts_json(session, table, len(classes))
+        )
+        table = table[table["rlnClassNumber"].isin(kept)]
+        title = f"{len(classes)} classes of {classes['csnClassPopulation'].sum():,} particles"
+        picture = draw_montage(
+            found.averages,
+            classes,
+            pixel_size_angst=found.pixel_size_angst,
+            diameter_angst=found.mask_diameter_angst,
+            title=title,
+        )
+        write_png(_file(session, particles, "montage.png"), picture)
+    if groups is None:
+        write_star(_file(session, particles, "selected.star"), {"particles": table})
+    else:
+        write_particles(_file(session, particles, "selected.star"), groups, table)
+    write_decisions(_file(session, particles, "decisions.star"), told)
+    write_star(_file(session, particles, "classes.star"), {"classes": classes})
+    refresh_live(session, config)
+    return classes
+
+
+def _file(session: Path, particles: int, name: str) -> Path:
+    return session / layout.class2d_file(particles, name)
+
+
+def _assessed(
+    session: Path, subject: str, found: Round, config: Config
+) -> tuple[pd.DataFrame, list[Decision]]:
+    settings = config.class2d
+    overrides = read_overrides(session / settings.overrides, found.particles)
+    classes = assess(
+        found.averages,
+        found.classes,
+        pixel_size_angst=found.pixel_size_angst,
+        diameter_angst=found.mask_diameter_angst,
+        good_threshold=settings.good_threshold,
+        most_populated=settings.most_populated,
+        overrides=overrides,
+    )
+    size = read_size(session / layout.SIZE)[0]
+    told = decisions(
+        classes, subject=subject, good_threshold=settings.good_threshold, overrides=overrides
+    )
+    told += _mask(subject, found, config, size)
+    told += structural_feedback(
+        found.averages,
+        classes,
+        subject=subject,
+        pixel_size_angst=found.pixel_size_angst,
+        diameter_angst=size.diameter_angst,
+        long_axis_angst=size.long_axis_angst,
+        short_axis_angst=size.short_axis_angst,
+        mask_diameter_angst=found.mask_diameter_angst,
+        evidence=layout.class2d_file(found.particles, "montage.png"),
+    )
+    return classes, told
+
+
+def _failed(subject: str, found: Round) -> Decision:
+    return Decision(
+        subject=subject,
+        rule="class2d",
+        verdict="fail",
+        value=found.about["csnProblem"],
+        threshold="a classification",
+        evidence=f"the log of rule class2d; engine {found.about['csnClassEngine']}",
+    )
+
+
+def _mask(subject: str, found: Round, config: Config, size: ParticleSize) -> list[Decision]:
+    """Told where the box had no room for the mask that the particle needs."""
+    wanted_angst = config.class2d.mask_diameter_angst or MASK_MARGIN * size.long_axis_angst
+    if found.mask_diameter_angst >= 0.99 * wanted_angst:
+        return []
+    return [
+        Decision(
+            subject=subject,
+            rule="class2d_mask",
+            verdict="warn",
+            value=f"mask of {found.mask_diameter_angst:.0f} A",
+            threshold=f"{wanted_angst:.0f} A, which the box has no room for",
+            evidence="particles.box_px",
+        )
+    ]

@@ -1,0 +1,108 @@
+"""The newest state of the classes: the last round, and all that was assigned to it since."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from cryosnake import layout
+from cryosnake.assessment.montage import draw_montage
+from cryosnake.classes2d import load_classification, load_contribution, updated
+from cryosnake.classes2d.particle_table import UNKNOWN, reference_images
+from cryosnake.config.model import Config
+from cryosnake.decisions import now
+from cryosnake.files import write_text
+from cryosnake.images import write_mrc, write_png
+from cryosnake.quick_star import read_tables
+from cryosnake.session.rounds import Rounds
+from cryosnake.stages.class2d_counts import counts_json, developed
+from cryosnake.stages.class2d_files import Round, read_assessed, read_round
+from cryosnake.tables import write_star
+
+#: Least time between refreshes by batches.
+REFRESH_EVERY_S = 60.0
+
+
+def count_batch(session: Path, particles: int, batch: str) -> None:
+    """Count which classes the particles of a batch were assigned to."""
+    session = Path(session)
+    table = read_tables([session / layout.class2d_stream(particles, batch, "star")], "particles")
+    classes = len(read_assessed(session, particles))
+    text = counts_json(session, table, classes)
+    write_text(session / layout.class2d_stream(particles, batch, "json"), text)
+
+
+def refresh_is_due(session: Path) -> bool:
+    """Whether what people look at should be brought up to date now.
+
+    With each batch while a microscope collects; once a minute where many batches are waiting.
+    """
+    try:
+        age_s = time.time() - (Path(session) / layout.class2d_live("json")).stat().st_mtime
+    except FileNotFoundError:
+        return True
+    return age_s > REFRESH_EVERY_S
+
+
+def refresh_live(session: Path, config: Config) -> None:
+    """Write the newest averages, populations, montage, and how they developed.
+
+    Labels are those of the round: a class keeps its meaning until the next one.
+    """
+    session = Path(session)
+    finished = Rounds(session, config.class2d).finished()
+    if not finished:
+        return
+    with FileLock(session / layout.CLASS2D / ".live.lock"):
+        found = read_round(session, finished[-1])
+        if not found.failed:
+            _write_live(session, found, read_assessed(session, found.particles))
+
+
+def _write_live(session: Path, found: Round, classes: pd.DataFrame) -> None:
+    folder = (session / layout.class2d_stream(found.particles, "b", "star")).parent
+    counted = sorted(folder.glob("b*.json"))
+    rows = json.loads((session / layout.class2d_file(found.particles, "counts.json")).read_text())
+    for path in counted:
+        rows += json.loads(path.read_text(encoding="utf-8"))
+    sums = [path.with_suffix(".pt") for path in counted if path.with_suffix(".pt").exists()]
+    averages = found.averages
+    if sums:
+        model = load_classification(session / layout.class2d_file(found.particles, "model.pt"))
+        newest = updated(model, (load_contribution(path) for path in sums)).classes
+        averages = newest.averages
+        resolution = newest.resolution_angst
+        classes = classes.assign(
+            csnClassPopulation=newest.population.astype(int),
+            rlnClassDistribution=newest.share,
+            rlnEstimatedResolution=np.where(np.isfinite(resolution), resolution, UNKNOWN),
+        )
+    classes = classes.assign(
+        rlnReferenceImage=reference_images(layout.class2d_live("mrcs"), len(classes))
+    )
+    kept = classes["csnClassKept"].to_numpy(int) == 1
+    number = sum(row["particles"] for row in rows)
+    write_mrc(session / layout.class2d_live("mrcs"), averages, found.pixel_size_angst)
+    write_star(session / layout.class2d_live("star"), {"classes": classes})
+    title = f"Round of {found.particles:,} particles"
+    picture = draw_montage(
+        averages,
+        classes,
+        pixel_size_angst=found.pixel_size_angst,
+        diameter_angst=found.mask_diameter_angst,
+        title=f"{title}, {number:,} so far" if sums else title,
+    )
+    write_png(session / layout.class2d_live("png"), picture)
+    live = {
+        "round": found.particles,
+        "engine": found.about["csnClassEngine"],
+        "updated": now(),
+        "particles": number,
+        "classes": len(classes),
+        "batches": developed(rows, kept, "batch"),
+        "squares": developed(rows, kept, "square"),
+    }
+    write_text(session / layout.class2d_live("json"), json.dumps(live) + "\n")
