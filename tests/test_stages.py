@@ -14,7 +14,7 @@ from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.particles import read_images
 from cryosnake.picking.pickers import PICKERS
-from cryosnake.session.picked import picked_counts, picking_decisions
+from cryosnake.session.picked import later_decisions, picked_counts
 from cryosnake.session.tables import micrograph_blocks
 from cryosnake.stages import pick as pick_stage
 from cryosnake.stages import training
@@ -127,7 +127,7 @@ def f1(table: pd.DataFrame, truth: dict[str, np.ndarray]) -> float:
 
 
 def decisions_of(session: Path) -> pd.DataFrame:
-    return picking_decisions(session, BATCHES, 1)
+    return later_decisions(session, BATCHES, load_config({}))
 
 
 def test_from_micrographs_to_particles(trained, made, tmp_path):
