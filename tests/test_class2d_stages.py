@@ -312,6 +312,39 @@ def test_a_missing_relion_is_told(extracted, tmp_path):
     assert failed.loc[failed["csnVerdict"] == "fail", "csnValue"].str.contains("nowhere").any()
 
 
+ASSESS2D = """#!/bin/sh
+while [ $# -gt 0 ]; do case $1 in -o) out=$2;; -n) name=$2;; esac; shift; done
+mkdir -p $out/Good $out/Clip $out/Edge $out/Noise
+touch $out/Good/${name}_1.jpg $out/Clip/${name}_2.jpg $out/Edge/${name}_3.jpg
+touch $out/Good/${name}_4.jpg $out/Noise/${name}_5.jpg
+"""
+
+
+def program(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_another_program_may_judge_the_classes(session):
+    settings = {"ranker": "2dassess", "ranker_model": "weights.h5"}
+    command = program(session / "fake2dassess", ASSESS2D)
+    classes = assess_round(session, ROUND, config(ranker_command=command, **settings))
+    assert classes["csnClassLabel"].tolist() == ["good", "clip", "edge", "good", "noise"]
+    assert not told(session)["csnRule"].eq("class2d_ranker").any()
+
+
+def test_a_ranker_that_fails_is_told_and_the_model_judges(session):
+    before = read_table(session / layout.class2d_file(ROUND, "classes.star"), "classes")
+    settings = {"ranker": "2dassess", "ranker_model": "weights.h5"}
+    command = program(session / "failing", "#!/bin/sh\necho no weights\nexit 3\n")
+    classes = assess_round(session, ROUND, config(ranker_command=command, **settings))
+    assert classes["csnClassLabel"].tolist() == before["csnClassLabel"].tolist()
+    failed = told(session).query("csnRule == 'class2d_ranker'")
+    assert failed["csnVerdict"].tolist() == ["fail"]
+    assert "no weights" in failed["csnValue"].iloc[0]
+
+
 def test_quality_and_views_are_told_by_batch_and_square():
     rows = [
         {"batch": "b0", "square": "s", "particles": 100, "counts": [40, 40, 20], "evidence": 10.0},

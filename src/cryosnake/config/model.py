@@ -482,8 +482,29 @@ class Class2dConfig(Section):
         25, "iterations of expectation-maximisation (RELION before 4.0)", expert=2, ge=1, le=999
     )
 
+    ranker: Literal["native", "relion", "2dassess"] = setting(
+        "native",
+        "who judges class averages: the model of this project, RELION's class ranker (on RELION's "
+        "classes), or 2DAssess",
+        expert=1,
+    )
+    ranker_command: str | None = setting(
+        None, "program of another ranker; null: relion_class_ranker or 2dassess", expert=1
+    )
+    ranker_model: str | None = setting(None, "2DAssess: file of its weights", expert=1)
+
     @model_validator(mode="after")
     def _fits(self):
+        self._require(
+            self.ranker != "relion" or self.engine == "relion",
+            "ranker",
+            "native or 2dassess, where class2d.engine = native",
+        )
+        self._require(
+            self.ranker != "2dassess" or self.ranker_model is not None,
+            "ranker_model",
+            "a file, where class2d.ranker = 2dassess",
+        )
         numbers = [one.particles for one in self.rounds]
         self._require(
             all(a < b for a, b in pairwise(numbers)),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cryosnake import layout
@@ -9,6 +10,8 @@ from cryosnake.assessment import assess, decisions, read_overrides
 from cryosnake.assessment.montage import draw_montage
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision
+from cryosnake.engines.command import EngineError
+from cryosnake.errors import BadInputError
 from cryosnake.feedback import structural_feedback
 from cryosnake.files import write_text
 from cryosnake.images import write_png
@@ -17,6 +20,7 @@ from cryosnake.picking.size_model import ParticleSize, read_size
 from cryosnake.stages.class2d import MASK_MARGIN
 from cryosnake.stages.class2d_counts import counts_json
 from cryosnake.stages.class2d_files import Round, read_round
+from cryosnake.stages.class2d_ranker import ranker_scores
 from cryosnake.stages.files import write_decisions
 from cryosnake.stages.live_class2d import refresh_live
 from cryosnake.tables import write_star
@@ -86,6 +90,7 @@ def _assessed(
 ) -> tuple[pd.DataFrame, list[Decision]]:
     settings = config.class2d
     overrides = read_overrides(session / settings.overrides, found.particles)
+    scores, told = _scores(session, subject, found, config)
     classes = assess(
         found.averages,
         found.classes,
@@ -94,9 +99,10 @@ def _assessed(
         good_threshold=settings.good_threshold,
         most_populated=settings.most_populated,
         overrides=overrides,
+        scores=scores,
     )
     size = read_size(session / layout.SIZE)[0]
-    told = decisions(
+    told += decisions(
         classes, subject=subject, good_threshold=settings.good_threshold, overrides=overrides
     )
     told += _mask(subject, found, config, size)
@@ -112,6 +118,24 @@ def _assessed(
         evidence=layout.class2d_file(found.particles, "montage.png"),
     )
     return classes, told
+
+
+def _scores(
+    session: Path, subject: str, found: Round, config: Config
+) -> tuple[np.ndarray | None, list[Decision]]:
+    """What another program says of the averages; that it failed is told, and the model judges."""
+    try:
+        return ranker_scores(session, found, config), []
+    except (EngineError, BadInputError) as error:
+        failure = Decision(
+            subject=subject,
+            rule="class2d_ranker",
+            verdict="fail",
+            value=str(error),
+            threshold=f"a verdict on every class by {config.class2d.ranker}",
+            evidence="the classes were judged by the built-in model",
+        )
+        return None, [failure]
 
 
 def _failed(subject: str, found: Round) -> Decision:
