@@ -9,6 +9,7 @@ from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
 from cryosnake.quick_star import read_columns
+from cryosnake.session.dag import STAGES
 from cryosnake.session.names import star_can_hold
 from cryosnake.session.scan import list_movies
 from cryosnake.session.tallies import read_tally
@@ -70,7 +71,8 @@ class Counting:
         for name, state in milestones.items():
             if state["batches"] is None:
                 return name, state["count"], state["threshold"]
-        return self._next_round() if self.config.workflow.until == "class2d" else None
+        last = STAGES.index(self.config.workflow.until)
+        return self._next_round() if last >= STAGES.index("class2d") else None
 
     def _next_round(self) -> tuple[str, int, int] | None:
         """The next round of 2D classification: particles that are there, and needed."""
