@@ -266,6 +266,31 @@ _ALL = [
         "log-likelihood ratio of all classes against an empty image; about 0 for noise",
     ),
     Column("csnParticleScale", "float", "-", "scale of the particle against its class average"),
+    # --- volumes held against the class averages ---
+    Column("csnVolume", "string", "-", "name of a volume that was cross-validated"),
+    Column(
+        "csnVolumeScore",
+        "float",
+        "-",
+        "mean correlation of the good class averages with their best projections of the volume",
+    ),
+    Column(
+        "csnVolumeSpread", "float", "-", "standard deviation of that correlation over the averages"
+    ),
+    Column("csnVolumeError", "float", "-", "standard error of the score"),
+    Column(
+        "csnVolumeConfidence",
+        "float",
+        "0-1",
+        "part of bootstrap draws of the averages in which the volume scores highest",
+    ),
+    Column(
+        "csnVolumeHand",
+        "string",
+        "-",
+        "against the winner: same, mirrored, unsure, different; undetermined for the winner",
+    ),
+    Column("csnVolumeChosen", "flag", "1 yes, 0 no", "the volume goes on"),
     # --- decisions ---
     Column("csnTime", "string", "-", "time of the decision, ISO 8601, UTC"),
     Column(
