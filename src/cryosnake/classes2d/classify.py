@@ -48,7 +48,7 @@ def classify2d(
     source : (N, n, n) array, path of an MRC stack, or list of (path, indices from 0). Particles are
         white; each is normalised by its own background.
     optics : CTF parameters of the N particles.
-    diameter_angst : of the circular mask, about 1.1 times the longest axis of the particle.
+    diameter_angst : of the circular mask, 1.1 to 1.25 times the longest axis of the particle.
     classes : number of classes K, at least 2; the last one takes particles that show nothing.
     budget_mb : memory for buffers, beside the stack itself, which is kept as 16-bit numbers in the
         band of the classification (2 kB to 10 kB a particle).
