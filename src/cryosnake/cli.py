@@ -64,7 +64,7 @@ def init(
         float | None, typer.Option(help="Exposure of one frame in electrons per square angstrom.")
     ] = None,
     gain: Annotated[Path | None, typer.Option(help="Gain reference (MRC, TIFF, .gain).")] = None,
-    template: Annotated[str, typer.Option(help="What is to be done: a template's name.")] = ("2d"),
+    template: Annotated[str, typer.Option(help="What is to be done: a template's name.")] = "2d",
     force: Annotated[bool, typer.Option("--force", help="Replace a config.yaml.")] = False,
 ) -> None:
     """Write a session's config.yaml; what can be read from the movies is not asked."""
