@@ -18,6 +18,7 @@ from classes2d_common import AMPLITUDE_CONTRAST, CS_MM, VOLTAGE_KV
 
 from cryosnake.assessment.labels import LABELS
 from cryosnake.classes2d import Optics, classify2d
+from cryosnake.classes2d.particle_table import assignment_columns, class_table
 from cryosnake.files import written_whole
 
 
@@ -133,7 +134,7 @@ def classified(plan: Plan, folder: Path, simulated=simulate) -> Classified:
         classes=plan.classes,
         seed=plan.seed,
     )
-    table = class_table(found.classes, found.poses)
+    table = assessed_columns(found.classes, found.poses)
     counts = counted(found.poses.class_index, particles["kind"], plan.classes)
     with written_whole(path) as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(
@@ -168,30 +169,10 @@ _TABLE = (
 )
 
 
-def class_table(classes, poses) -> pd.DataFrame:
+def assessed_columns(classes, poses) -> pd.DataFrame:
     """The columns of `averages.star` that the assessment reads, of the native engine's result."""
-    population = np.asarray(classes.population)
-    index = poses.class_index
-    used = index >= 0
-
-    def mean(values):
-        total = np.bincount(index[used], weights=values[used], minlength=len(population))
-        return np.where(population > 0, total / np.maximum(population, 1), np.nan)
-
-    def known(values):
-        return np.where(np.isfinite(values), values, 999.0)
-
-    columns = (
-        np.asarray(classes.share),
-        population,
-        known(classes.resolution_angst),
-        known(classes.accuracy_rotation_deg),
-        known(classes.accuracy_shift_angst),
-        mean(poses.log_evidence),
-        mean(poses.contrast),
-        mean(poses.probability),
-    )
-    return pd.DataFrame(dict(zip(_TABLE, columns, strict=True)))
+    particles = pd.DataFrame(assignment_columns(poses))
+    return class_table(classes, particles, "averages.mrcs")[list(_TABLE)]
 
 
 def counted(classes: np.ndarray, kinds: pd.Series, number: int) -> np.ndarray:

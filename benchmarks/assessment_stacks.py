@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 from assessment_structures import volume
-from classes2d_common import AMPLITUDE_CONTRAST, CS_MM, VOLTAGE_KV
+from classes2d_common import transfer
 
-from cryosnake.ctf import ctf
 from cryosnake.fourier import frequencies
 from cryosnake.simulate.projection import Projector, euler_matrix
 
@@ -88,7 +87,7 @@ def simulate(plan: Plan) -> tuple[np.ndarray, pd.DataFrame]:
         rows = table.iloc[start : start + _CHUNK]
         canvas = torch.stack([_flat_junk(kind, plan, rng) for kind in rows["kind"]])
         spectra = torch.fft.rfft2(canvas) + _particles(rows["kind"], plan, projectors, rng)
-        shown = torch.fft.irfft2(spectra * _transfer(rows, 2 * n, pixel), s=(2 * n, 2 * n))
+        shown = torch.fft.irfft2(spectra * transfer(rows, 2 * n, pixel), s=(2 * n, 2 * n))
         shown = shown[:, n // 2 : n // 2 + n, n // 2 : n // 2 + n]
         shown = shown - shown[:, ~inside].mean(1)[:, None, None]
         power = shown[:, inside].square().mean(1)
@@ -104,24 +103,6 @@ def simulate(plan: Plan) -> tuple[np.ndarray, pd.DataFrame]:
         noise = torch.fft.irfft2(torch.fft.rfft2(white) * colour, s=(n, n))
         images[start : start + _CHUNK] = (shown * amplitude[:, None, None] + noise).numpy()
     return images, table
-
-
-def _transfer(rows: pd.DataFrame, side_px: int, pixel_size_angst: float) -> torch.Tensor:
-    ky, kx = frequencies((side_px, side_px), pixel_size_angst)
-    u, v, angle = (
-        torch.tensor(rows[f"rlnDefocus{part}"].to_numpy(), dtype=torch.float32)[:, None, None]
-        for part in ("U", "V", "Angle")
-    )
-    return -ctf(
-        ky[None],
-        kx[None],
-        defocus_u_angst=u,
-        defocus_v_angst=v,
-        defocus_angle_deg=angle,
-        voltage_kv=VOLTAGE_KV,
-        cs_mm=CS_MM,
-        amplitude_contrast=AMPLITUDE_CONTRAST,
-    )
 
 
 def _places(kind: str, plan: Plan, rng) -> np.ndarray:
