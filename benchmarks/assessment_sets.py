@@ -18,7 +18,7 @@ from classes2d_common import AMPLITUDE_CONTRAST, CS_MM, VOLTAGE_KV
 
 from cryosnake.assessment.labels import LABELS
 from cryosnake.classes2d import Optics, classify2d
-from cryosnake.classes2d.particle_table import assignment_columns, class_table
+from cryosnake.classes2d.particle_table import CLASS_COLUMNS, assignment_columns, class_table
 from cryosnake.files import written_whole
 
 
@@ -157,16 +157,7 @@ def optics_of(particles: pd.DataFrame) -> Optics:
     )
 
 
-_TABLE = (
-    "rlnClassDistribution",
-    "csnClassPopulation",
-    "rlnEstimatedResolution",
-    "rlnAccuracyRotations",
-    "rlnAccuracyTranslationsAngst",
-    "csnClassEvidence",
-    "csnClassContrast",
-    "csnClassProbability",
-)
+_TABLE = CLASS_COLUMNS[1:]
 
 
 def assessed_columns(classes, poses) -> pd.DataFrame:

@@ -129,7 +129,7 @@ def _finish_classes(session: Path, config: Config, batches: list[str]) -> None:
     for path in dag.streamed(ask=print):
         (session / path).parent.mkdir(parents=True, exist_ok=True)
         (session / path).with_suffix(".star").touch()
-        (session / path).write_text("[]")
+        (session / path).write_text('{"problem": "-", "rows": []}')
 
 
 def _finish(session: Path, batch: str, names: list[str], random: np.random.Generator) -> None:

@@ -15,6 +15,7 @@ from cryosnake.images import read_mrc, write_mrc
 from cryosnake.particles import merge_particles, read_particles, write_particles
 from cryosnake.picking.size_model import ParticleSize, write_size
 from cryosnake.preprocess.row import EMPTY_ROW
+from cryosnake.session.picked import live_alerts
 from cryosnake.stages.assess_class2d import assess_round
 from cryosnake.stages.class2d import classify
 from cryosnake.stages.class2d_counts import developed
@@ -215,6 +216,30 @@ def test_labels_given_by_hand_win_and_are_told(session):
     )
     _, selected = read_particles(session / layout.class2d_file(ROUND, "selected.star"))
     assert kept + 1 not in set(selected["rlnClassNumber"])
+
+
+@pytest.mark.parametrize("line", [f"{ROUND},2,splendid", f"{ROUND},77,good"])
+def test_wrong_labels_by_hand_are_told_and_none_is_used(session, line):
+    before = read_table(session / layout.class2d_file(ROUND, "classes.star"), "classes")
+    (session / "class2d_overrides.csv").write_text(f"round,class,label\n{line}\n")
+    after = assess_round(session, ROUND, config())
+    assert after["csnClassLabel"].tolist() == before["csnClassLabel"].tolist()
+    failed = told(session).query("csnRule == 'class2d_overrides'")
+    assert failed["csnVerdict"].tolist() == ["fail"]
+    assert "class2d_overrides.csv" in failed["csnValue"].iloc[0]
+
+
+def test_a_damaged_batch_is_told_and_the_others_stream(session):
+    stack = session / layout.particles_stack("b00002")
+    stack.write_bytes(stack.read_bytes()[:5000])
+    assert stream(session, ROUND, "b00002", config(), "cpu") == 0
+    count_batch(session, ROUND, "b00002")
+    refresh_live(session, config())
+    live = json.loads((session / layout.class2d_live("json")).read_text())
+    assert live["particles"] == ROUND
+    (failed,) = live_alerts(session)
+    assert (failed.subject, failed.rule, failed.verdict) == ("b00002", "class2d_stream", "fail")
+    assert "particles.mrcs" in failed.value
 
 
 def spoilt(session: Path, how) -> str:

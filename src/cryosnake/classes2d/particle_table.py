@@ -15,6 +15,18 @@ from cryosnake.particles.table import read_particles, stack_path
 _OF_PARTICLES = ["rlnImageName", "rlnOpticsGroup", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 _OF_OPTICS = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
 _OF_IMAGES = ["rlnImagePixelSize", "rlnImageSize"]
+#: The table of the classes, as an engine leaves it.
+CLASS_COLUMNS = (
+    "rlnReferenceImage",
+    "rlnClassDistribution",
+    "csnClassPopulation",
+    "rlnEstimatedResolution",
+    "rlnAccuracyRotations",
+    "rlnAccuracyTranslationsAngst",
+    "csnClassEvidence",
+    "csnClassContrast",
+    "csnClassProbability",
+)
 #: RELION's way to say that a resolution or an accuracy is not known.
 UNKNOWN = 999.0
 
@@ -38,10 +50,19 @@ class ParticleInput:
 
 
 def read_input(path: Path, folder: Path) -> ParticleInput:
-    """Read a particle table and what a classification needs of it.
+    """Read a particle table and what a classification needs of it; see `particle_input`."""
+    return particle_input(path, *read_particles(path), folder)
+
+
+def particle_input(
+    path: Path, groups: pd.DataFrame, table: pd.DataFrame, folder: Path
+) -> ParticleInput:
+    """What a classification needs of a particle table.
 
     Parameters
     ----------
+    path : of the table, for messages.
+    groups, table : its blocks `optics` and `particles`.
     folder : what the stacks in `rlnImageName` are relative to.
 
     Raises
@@ -49,7 +70,6 @@ def read_input(path: Path, folder: Path) -> ParticleInput:
     BadInputError : a column is missing or not a number everywhere, optics groups of different
         images or microscopes, or no particle.
     """
-    groups, table = read_particles(path)
     for block, columns, name in ((groups, _OF_OPTICS + _OF_IMAGES, "optics"),
                                  (table, _OF_PARTICLES, "particles")):  # fmt: skip
         for column in columns:
@@ -139,19 +159,18 @@ def class_table(classes: ClassAverages, particles: pd.DataFrame, stack_name: str
     def known(values: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(values), values, UNKNOWN)
 
-    return pd.DataFrame(
-        {
-            "rlnReferenceImage": reference_images(stack_name, len(classes)),
-            "rlnClassDistribution": classes.share,
-            "csnClassPopulation": classes.population.astype(int),
-            "rlnEstimatedResolution": known(classes.resolution_angst),
-            "rlnAccuracyRotations": known(classes.accuracy_rotation_deg),
-            "rlnAccuracyTranslationsAngst": known(classes.accuracy_shift_angst),
-            "csnClassEvidence": means["csnLogEvidence"].to_numpy(),
-            "csnClassContrast": means["csnParticleScale"].to_numpy(),
-            "csnClassProbability": means["rlnMaxValueProbDistribution"].to_numpy(),
-        }
+    columns = (
+        reference_images(stack_name, len(classes)),
+        classes.share,
+        classes.population.astype(int),
+        known(classes.resolution_angst),
+        known(classes.accuracy_rotation_deg),
+        known(classes.accuracy_shift_angst),
+        means["csnLogEvidence"].to_numpy(),
+        means["csnParticleScale"].to_numpy(),
+        means["rlnMaxValueProbDistribution"].to_numpy(),
     )
+    return pd.DataFrame(dict(zip(CLASS_COLUMNS, columns, strict=True)))
 
 
 def mask_diameter_angst(wanted_angst: float, box_px: int, pixel_size_angst: float) -> float:

@@ -77,13 +77,24 @@ RULE_ADVICE = {
     " class2d.mask_diameter_angst, and particles.box_px if the box has no room for it.",
     "size_contradiction": "The classes show particles of another size than was measured: set"
     " picking.diameter_angst to what the classes show.",
-    "featureless": "The classes are blurred: look at ice thickness, dose and pixel size, and"
-    " whether the particle is flexible.",
+    "featureless": "Smooth discs without features fill the classes: empty detergent, nanodiscs or"
+    " vesicles. Leave those classes out by hand, and look at the preparation.",
+    "class2d_overrides": "Mend the line in the file that class2d.overrides names, and run again.",
+    "class2d_ranker": "Look at the log of the program that class2d.ranker names; until it runs, the"
+    " built-in model judges the classes.",
+    "class2d_stream": "Look at the particle stack of that batch; remove its folder below"
+    " results/particles and run again to extract it anew.",
+    "class2d_quality": "Look at pictures of that region below: fewer of its particles look like the"
+    " good classes. Another square or grid may be better.",
 }
 
 RULE_TITLES = {
     "class2d": "2D classes",
     "class2d_mask": "Mask",
+    "class2d_overrides": "Labels by hand",
+    "class2d_ranker": "Other judge of classes",
+    "class2d_stream": "Particles of a batch",
+    "class2d_quality": "Quality of particles",
     "mask_edge": "Edge of the mask",
     "size_contradiction": "Particle size",
     "featureless": "Features",

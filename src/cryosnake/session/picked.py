@@ -30,13 +30,25 @@ def later_decisions(session: Path, batches: Iterable[str], config: Config) -> pd
 
 
 def live_alerts(session: Path) -> list[Decision]:
-    """Where the quality of particles falls, by the newest state of the 2D classes."""
+    """Batches that could not be assigned to the newest 2D classes, and where quality falls."""
     path = session / layout.class2d_live("json")
     if not path.exists():
         return []
     live = json.loads(path.read_text(encoding="utf-8"))
     evidence = layout.class2d_live("png")
-    return quality_alerts(live["batches"], live["squares"], evidence=evidence)
+    unassigned = [
+        Decision(
+            subject=one["batch"],
+            rule="class2d_stream",
+            verdict="fail",
+            value=one["problem"],
+            threshold=f"particles that can be assigned to the classes of round {live['round']}",
+            evidence="they are not in the newest averages",
+        )
+        for one in live["problems"]
+    ]
+    alerts = quality_alerts(live["batches"], live["squares"], evidence=evidence)
+    return [*unassigned, *alerts]
 
 
 def picked_counts(session: Path, table: pd.DataFrame) -> pd.DataFrame:

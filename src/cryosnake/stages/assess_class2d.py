@@ -1,5 +1,6 @@
 """Which classes of a round are good, and what they say of the sample."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def assess_round(session: Path, particles: int, config: Config) -> pd.DataFrame:
 
     Raises
     ------
-    BadInputError : a file of the round is damaged, or the file of overrides is wrong.
+    BadInputError : a file of the round is damaged.
     """
     session = Path(session)
     found = read_round(session, particles)
@@ -89,18 +90,34 @@ def _assessed(
     session: Path, subject: str, found: Round, config: Config
 ) -> tuple[pd.DataFrame, list[Decision]]:
     settings = config.class2d
-    overrides = read_overrides(session / settings.overrides, found.particles)
     scores, told = _scores(session, subject, found, config)
-    classes = assess(
+    judged = partial(
+        assess,
         found.averages,
         found.classes,
         pixel_size_angst=found.pixel_size_angst,
         diameter_angst=found.mask_diameter_angst,
         good_threshold=settings.good_threshold,
         most_populated=settings.most_populated,
-        overrides=overrides,
         scores=scores,
     )
+    overrides = {}
+    try:
+        overrides = read_overrides(session / settings.overrides, found.particles)
+        classes = judged(overrides=overrides)
+    except BadInputError as error:
+        # without them an error that is not theirs comes again
+        overrides, classes = {}, judged()
+        told.append(
+            Decision(
+                subject=subject,
+                rule="class2d_overrides",
+                verdict="fail",
+                value=str(error),
+                threshold="lines of round,class,label[,note] for classes that there are",
+                evidence="no label by hand was used",
+            )
+        )
     size = read_size(session / layout.SIZE)[0]
     told += decisions(
         classes, subject=subject, good_threshold=settings.good_threshold, overrides=overrides

@@ -10,6 +10,7 @@ import torch
 from cryosnake import layout
 from cryosnake.classes2d import classify2d
 from cryosnake.classes2d.particle_table import (
+    CLASS_COLUMNS,
     ParticleInput,
     assignment_columns,
     class_table,
@@ -30,17 +31,6 @@ log = logging.getLogger("cryosnake")
 
 #: The mask is so much wider than the particle's long axis: room for its corners.
 MASK_MARGIN = 1.25
-_CLASS_COLUMNS = [
-    "rlnReferenceImage",
-    "rlnClassDistribution",
-    "csnClassPopulation",
-    "rlnEstimatedResolution",
-    "rlnAccuracyRotations",
-    "rlnAccuracyTranslationsAngst",
-    "csnClassEvidence",
-    "csnClassContrast",
-    "csnClassProbability",
-]
 
 
 def classify(
@@ -75,7 +65,7 @@ def classify(
         log.exception("the classification failed")
         about["csnProblem"] = star_text(str(error) or type(error).__name__)
         _write_failure(session, particles, about)
-        return pd.DataFrame(columns=_CLASS_COLUMNS)
+        return pd.DataFrame(columns=CLASS_COLUMNS)
     stack = session / layout.class2d_file(particles, "classes.mrcs")
     write_mrc(stack, averages.astype(np.float32), given.pixel_size_angst)
     write_particles(
@@ -111,7 +101,7 @@ def _native(session, particles, config, given: ParticleInput, mask_angst, device
         device=device,
         budget_mb=config.compute.memory_mb / 2,
         resolution_angst=config.class2d.resolution_angst,
-        initial=read_mrc(earlier)[0] if earlier else None,
+        initial=earlier[1] if earlier else None,
         report=log.info,
     )
     found.save(session / layout.class2d_file(particles, "model.pt"))
@@ -123,8 +113,11 @@ def _native(session, particles, config, given: ParticleInput, mask_angst, device
     )
 
 
-def _earlier(session: Path, before: list[str], given: ParticleInput) -> Path | None:
-    """The averages of the round before, where there are any of these images' box and pixel."""
+def _earlier(
+    session: Path, before: list[str], given: ParticleInput
+) -> tuple[Path, np.ndarray] | None:
+    """The averages of the round before, and their file, where they have these images' box and
+    pixel size."""
     stack = (session / before[0]).with_name("classes.mrcs") if before else None
     if stack is None or not stack.exists():
         return None
@@ -134,7 +127,7 @@ def _earlier(session: Path, before: list[str], given: ParticleInput) -> Path | N
     )
     if not same:
         log.warning("%s has images of another box or pixel size; starting anew", stack)
-    return stack if same else None
+    return (stack, averages) if same else None
 
 
 def _relion(session, particles, config, given: ParticleInput, mask_angst, device, threads):
@@ -142,8 +135,7 @@ def _relion(session, particles, config, given: ParticleInput, mask_angst, device
     classes = rounds.classes(particles)
     earlier = _earlier(session, rounds.before(particles), given)
     # RELION takes as many references as there are classes
-    if earlier and len(read_mrc(earlier)[0]) != classes:
-        earlier = None
+    initial = earlier[0] if earlier and len(earlier[1]) == classes else None
     on_gpu = torch.device(device).type == "cuda"
     found = relion_classify(
         session / layout.particle_subset(particles),
@@ -156,7 +148,7 @@ def _relion(session, particles, config, given: ParticleInput, mask_angst, device
         iterations=settings.relion_iterations,
         gpu=str(torch.device(device).index or 0) if on_gpu else None,
         command=settings.relion_command,
-        initial=earlier,
+        initial=initial,
     )
     log.info("RELION %s: %s", found.version, found.command)
     stack_name = layout.class2d_file(particles, "classes.mrcs")
@@ -170,5 +162,5 @@ def _write_failure(session: Path, particles: int, about: dict) -> None:
     write_star(session / layout.class2d_file(particles, "particles.star"), {"particles": nothing})
     write_star(
         session / layout.class2d_file(particles, "averages.star"),
-        {"general": about, "classes": pd.DataFrame(columns=_CLASS_COLUMNS)},
+        {"general": about, "classes": pd.DataFrame(columns=CLASS_COLUMNS)},
     )

@@ -16,11 +16,10 @@ from cryosnake.config.model import Config
 from cryosnake.decisions import now
 from cryosnake.files import write_text
 from cryosnake.images import write_mrc, write_png
-from cryosnake.quick_star import read_tables
 from cryosnake.session.rounds import Rounds
 from cryosnake.stages.class2d_counts import counts_json, developed
 from cryosnake.stages.class2d_files import Round, read_assessed, read_round
-from cryosnake.tables import write_star
+from cryosnake.tables import read_star, write_star
 
 #: Least time between refreshes by batches.
 REFRESH_EVERY_S = 60.0
@@ -29,9 +28,13 @@ REFRESH_EVERY_S = 60.0
 def count_batch(session: Path, particles: int, batch: str) -> None:
     """Count which classes the particles of a batch were assigned to."""
     session = Path(session)
-    table = read_tables([session / layout.class2d_stream(particles, batch, "star")], "particles")
+    blocks = read_star(session / layout.class2d_stream(particles, batch, "star"))
     classes = len(read_assessed(session, particles))
-    text = counts_json(session, table, classes)
+    counted = {
+        "problem": blocks["general"]["csnProblem"],
+        "rows": json.loads(counts_json(session, blocks["particles"], classes)),
+    }
+    text = json.dumps(counted) + "\n"
     write_text(session / layout.class2d_stream(particles, batch, "json"), text)
 
 
@@ -66,8 +69,12 @@ def _write_live(session: Path, found: Round, classes: pd.DataFrame) -> None:
     folder = (session / layout.class2d_stream(found.particles, "b", "star")).parent
     counted = sorted(folder.glob("b*.json"))
     rows = json.loads((session / layout.class2d_file(found.particles, "counts.json")).read_text())
+    problems = []
     for path in counted:
-        rows += json.loads(path.read_text(encoding="utf-8"))
+        batch = json.loads(path.read_text(encoding="utf-8"))
+        rows += batch["rows"]
+        if batch["problem"] != "-":
+            problems.append({"batch": path.stem, "problem": batch["problem"]})
     sums = [path.with_suffix(".pt") for path in counted if path.with_suffix(".pt").exists()]
     averages = found.averages
     if sums:
@@ -104,5 +111,6 @@ def _write_live(session: Path, found: Round, classes: pd.DataFrame) -> None:
         "classes": len(classes),
         "batches": developed(rows, kept, "batch"),
         "squares": developed(rows, kept, "square"),
+        "problems": problems,
     }
     write_text(session / layout.class2d_live("json"), json.dumps(live) + "\n")

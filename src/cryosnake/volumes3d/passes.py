@@ -9,7 +9,8 @@ import torch
 from cryosnake.alignment.slices import SliceGrid
 from cryosnake.classes2d.model import Geometry
 from cryosnake.classes2d.optics import Optics
-from cryosnake.classes2d.stack import ParticleStack, check_particles, prepare, window_for
+from cryosnake.classes2d.stack import ParticleStack, check_particles, prepare
+from cryosnake.classes2d.window import window_for
 from cryosnake.errors import BadInputError
 from cryosnake.volumes3d.expectation import Expectation
 from cryosnake.volumes3d.model import Model, VolumeSums

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cryosnake.classes2d.stack import Window
+from cryosnake.classes2d.window import Window
 from cryosnake.errors import BadInputError
 
 
