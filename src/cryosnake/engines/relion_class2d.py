@@ -11,14 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryosnake.engines.command import (
-    EngineError,
-    engine_environment,
-    full_disk,
-    log_tail,
-    run_program,
-    split_command,
-)
+from cryosnake.engines.command import engine_environment, split_command
 from cryosnake.engines.relion_command import GRADIENT_VERSION, class2d_command, relion_version
 from cryosnake.engines.relion_input import write_input, write_references
 from cryosnake.engines.relion_output import (
@@ -26,7 +19,7 @@ from cryosnake.engines.relion_output import (
     read_averages,
     read_classes,
 )
-from cryosnake.errors import BadInputError
+from cryosnake.engines.relion_run import keep_iteration, prepared, run_relion
 
 #: Mini-batches of VDAM, as RELION's own jobs have them.
 VDAM_ITERATIONS = 200
@@ -104,14 +97,12 @@ def classify(
     vdam = has_vdam if vdam is None else vdam
     iterations = VDAM_ITERATIONS if vdam else iterations
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("run_*"):
-        stale.unlink()
+    prepared(folder)
     given = write_input(
         particles_star,
         folder / "input.star",
         work_dir=work_dir,
-        classes=classes,
+        least=classes,
         half_precision=version >= GRADIENT_VERSION,
     )
     references = None
@@ -133,20 +124,15 @@ def classify(
         phase_flipped=given.phase_flipped,
         vdam=vdam,
     )
-    log = folder / "relion.log"
-    environment = engine_environment(threads, hide_gpus=gpu is None)
-    run_program(line, folder=work_dir, log=log, environment=environment)
     last = f"run_it{iterations:03d}"
-    try:
-        averages, table, assigned = read_result(
-            folder / last, given.names, classes=classes, box_angst=given.box_angst
-        )
-    except BadInputError as error:
-        problem = f"RELION ended, but its output does not fit: {error}{full_disk(folder)}"
-        raise EngineError(problem, shlex.join(line), 0, log_tail(log)) from error
-    for file in folder.glob("run_it*"):
-        if not file.name.startswith(f"{last}_"):
-            file.unlink()
+    averages, table, assigned = run_relion(
+        line,
+        lambda: read_result(folder / last, given.names, classes=classes, box_angst=given.box_angst),
+        folder=folder,
+        work_dir=work_dir,
+        environment=engine_environment(threads, hide_gpus=gpu is None),
+    )
+    keep_iteration(folder, last)
     return RelionResult(
         averages=averages,
         classes=table,

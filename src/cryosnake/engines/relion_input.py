@@ -1,6 +1,7 @@
-"""What RELION's 2D classification is given, checked before hours are spent on it."""
+"""What RELION is given, checked before hours are spent on it."""
 
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cryosnake.errors import BadInputError
-from cryosnake.images import read_mrc
+from cryosnake.images import read_mrc, write_volume
 from cryosnake.particles.table import read_particles, stack_path, write_particles
 from cryosnake.tables import write_star
 
@@ -42,7 +43,13 @@ class GivenParticles:
 
 
 def write_input(
-    particles_star: Path, path: Path, *, work_dir: Path, classes: int, half_precision: bool
+    particles_star: Path,
+    path: Path,
+    *,
+    work_dir: Path,
+    least: int,
+    half_precision: bool,
+    without: Collection[str] = (),
 ) -> GivenParticles:
     """Write the particles that RELION can use, without the project's own columns.
 
@@ -51,12 +58,14 @@ def write_input(
 
     Parameters
     ----------
+    least : so many usable particles are needed.
     half_precision : this RELION reads 16-bit stacks (MRC mode 12).
+    without : columns that RELION is not to see.
 
     Raises
     ------
     BadInputError : images of different sizes, 16-bit stacks for a RELION that cannot read them,
-        missing stacks or columns, or fewer usable particles than classes.
+        missing stacks or columns, or too few usable particles.
     """
     optics, particles = read_particles(particles_star)
     kinds = optics[[c for c in _ONE_IMAGE if c in optics]].drop_duplicates()
@@ -75,11 +84,9 @@ def write_input(
         raise BadInputError(particles_star, f"{first} is there more than once", "each image once")
     box_px = int(kinds["rlnImageSize"].iloc[0])
     usable = _usable(particles["rlnImageName"], work_dir, box_px, half_precision)
-    if usable.sum() < classes:
-        raise BadInputError(
-            particles_star, f"{usable.sum()} usable particles", f"at least {classes}, one a class"
-        )
-    chosen = particles[usable]
+    if usable.sum() < least:
+        raise BadInputError(particles_star, f"{usable.sum()} usable particles", f"at least {least}")
+    chosen = particles[usable].drop(columns=[c for c in without if c in particles])
     write_particles(path, _standard(optics), _standard(chosen))
     return GivenParticles(
         names=chosen["rlnImageName"],
@@ -111,6 +118,40 @@ def write_references(
     stack = os.path.relpath(initial, work_dir)
     names = [f"{number:06d}@{stack}" for number in range(1, classes + 1)]
     write_star(path, {"": pd.DataFrame({"rlnReferenceImage": names})})
+
+
+def write_volume_references(
+    references: Sequence[np.ndarray | str | os.PathLike], folder: Path, given: GivenParticles
+) -> list[Path]:
+    """Write reference_1.mrc and so on: RELION refuses volumes of other sizes only after a while,
+    and takes the pixel size from their headers.
+
+    Parameters
+    ----------
+    references : cubes (n, n, n) in the particles' box, or MRC files of such at their pixel size.
+
+    Raises
+    ------
+    BadInputError : none, another size or pixel size, flat, or not finite.
+    """
+    if not len(references):
+        raise BadInputError(None, "no reference", "one or more")
+    written = []
+    for number, one in enumerate(references, start=1):
+        where, volume = f"reference {number}", one
+        if not isinstance(one, np.ndarray):
+            where = one
+            volume, pixel_size_angst = read_mrc(one)
+            if abs(pixel_size_angst / given.pixel_size_angst - 1.0) > 0.001:
+                expected = f"{given.pixel_size_angst:g} A"
+                raise BadInputError(where, f"pixel size {pixel_size_angst:g} A", expected)
+        if volume.shape != (given.box_px,) * 3:
+            raise BadInputError(where, f"shape {volume.shape}", f"{(given.box_px,) * 3}")
+        if not np.isfinite(volume).all() or not np.ptp(volume) > 0:
+            raise BadInputError(where, "is flat or not finite", "a volume")
+        written.append(Path(folder) / f"reference_{number}.mrc")
+        write_volume(written[-1], volume, given.pixel_size_angst)
+    return written
 
 
 def _usable(names: pd.Series, work_dir: Path, box_px: int, half_precision: bool) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""What RELION's 2D classification leaves, read and checked.
+"""What RELION's classifications leave, read and checked.
 
 RELION writes `inf`, `nan`, `-nan` and 999 where it has no value, reorders particles by micrograph,
 and ends with exit code 0 in some cases where its output is of no use.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,15 @@ def read_averages(path: Path, populations: np.ndarray) -> np.ndarray:
     return averages
 
 
-def read_assignments(path: Path, names: pd.Series, classes: int, box_angst: float) -> pd.DataFrame:
+def read_assignments(
+    path: Path,
+    names: pd.Series,
+    classes: int,
+    box_angst: float,
+    *,
+    more: Mapping[str, tuple[float, float]] | None = None,
+    first_class: int = 1,
+) -> pd.DataFrame:
     """What a `run_itNNN_data.star` says of each particle, in the order of `names`.
 
     Parameters
@@ -97,11 +106,13 @@ def read_assignments(path: Path, names: pd.Series, classes: int, box_angst: floa
     names : rlnImageName of the particles that RELION was given.
     classes : number of classes.
     box_angst : side of the images, which no origin can exceed.
+    more : further columns and their ranges.
+    first_class : 0 where particles may be left out.
 
     Returns
     -------
-    With the index of `names`: rlnClassNumber (1 to K), rlnAnglePsi (-180 to 180), rlnOriginXAngst,
-    rlnOriginYAngst, rlnMaxValueProbDistribution.
+    With the index of `names`: rlnClassNumber (`first_class` to K), rlnAnglePsi (-180 to 180),
+    rlnOriginXAngst, rlnOriginYAngst, rlnMaxValueProbDistribution, and those of `more`.
 
     Raises
     ------
@@ -122,11 +133,12 @@ def read_assignments(path: Path, names: pd.Series, classes: int, box_angst: floa
         )
     table = table.set_index("rlnImageName").loc[names]
     ranges = {
-        "rlnClassNumber": (1, classes),
+        "rlnClassNumber": (first_class, classes),
         "rlnAnglePsi": (-360.0, 360.0),
         "rlnOriginXAngst": (-box_angst, box_angst),
         "rlnOriginYAngst": (-box_angst, box_angst),
         "rlnMaxValueProbDistribution": (0.0, 1.001),
+        **(more or {}),
     }
     found = {}
     for name, (low, high) in ranges.items():
