@@ -15,9 +15,12 @@ from cryosnake.curation import agreement
 from cryosnake.files import write_text
 from cryosnake.report import figures, gallery, summary
 from cryosnake.report.class2d_section import class2d_section
+from cryosnake.report.given_section import given_section
 from cryosnake.report.picking_section import picking_section
 from cryosnake.report.status import RULE_ADVICE, session_status
 from cryosnake.report.table import left_out_files, prepared
+from cryosnake.report.verdict_section import verdict_section
+from cryosnake.report.volumes_section import volumes_section
 
 #: Longest tables of the page; what is left out is counted there, and is in the STAR files.
 REJECTED_LISTED = 1000
@@ -46,7 +49,7 @@ def write_report(
     batches_seen, batches_pending : batches that have been processed, and that wait.
     milestones : (name, have, need) of each, in order.
     results_dir : holds `preprocess/<batch>/<name>_thumb.png` and `_ctf.png`, and, once it has
-        begun, `picking` and `class2d` (see `docs/report.md`).
+        begun, `picking`, `class2d`, the folders of 3D and `verdict.json` (see `docs/report.md`).
     """
     html = render(
         micrographs=micrographs,
@@ -75,13 +78,19 @@ def render(
     """The page as text; the same arguments give the same text. See `write_report`."""
     table = prepared(micrographs)
     left_out = left_out_files(table, decisions)
-    status = session_status(
-        table,
-        decisions,
-        left_out,
-        config,
-        batches_seen=batches_seen,
-        batches_pending=batches_pending,
+    verdict = verdict_section(results_dir)
+    given = given_section(config, decisions, results_dir, batches_pending=batches_pending)
+    status = (
+        given.status
+        if given
+        else session_status(
+            table,
+            verdict.untold(decisions) if verdict else decisions,
+            left_out,
+            config,
+            batches_seen=batches_seen,
+            batches_pending=batches_pending,
+        )
     )
     accepted = gallery.chosen_accepted(table, config.report.gallery)
     rejected = gallery.chosen_rejected(table, config.report.gallery)
@@ -92,11 +101,18 @@ def render(
     whole = summary.overall(table)
     pace = summary.pace_per_hour(table)
     accepted_pace = pace * whole["fraction"] if pace else None
-    picking = picking_section(table, config, milestones, results_dir)
+    picking = None if given else picking_section(table, config, milestones, results_dir)
     extracted, median = (picking.extracted, picking.median) if picking else (None, None)
+    extracted = given.ready if given else extracted
     particles_pace = accepted_pace * median if accepted_pace and median else None
     class2d = class2d_section(
         table,
+        config,
+        results_dir,
+        particles=extracted or 0,
+        particles_per_hour=particles_pace,
+    )
+    volumes = volumes_section(
         config,
         results_dir,
         particles=extracted or 0,
@@ -127,7 +143,8 @@ def render(
             *summary.milestone_rows(milestones, accepted_pace),
             *summary.milestone_rows(class2d.waits if class2d else [], particles_pace),
         ],
-        facts=summary.fact_rows(table, config),
+        given=given,
+        facts=given.facts if given else summary.fact_rows(table, config),
         squares=squares,
         squares_left_out=squares_left_out,
         outcome=Markup(figures.outcome_figure(table, config)),
@@ -141,6 +158,8 @@ def render(
         agreement=_agreement_rows(table),
         picking=picking,
         class2d=class2d,
+        volumes=volumes,
+        verdict=verdict,
         yield_advice=RULE_ADVICE["yield"],
         decisions=decision_rows,
         decisions_left_out=decisions_left_out,

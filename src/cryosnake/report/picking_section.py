@@ -111,7 +111,7 @@ def picking_section(
         size_facts=rows.size_facts(size) if size else [],
         size_doubts=rows.size_doubts(size),
         size_figure=Markup(figures.size_figure(estimates)) if len(estimates) > 1 else "",
-        size_picture=_picture(below(results_dir, layout.SIZE_PICTURE)),
+        size_picture=picture(below(results_dir, layout.SIZE_PICTURE)),
         agreement_figure=Markup(figures.agreement_figure(subsets, pickers)) if subsets else "",
         pickers=rows.picker_rows(agreement),
         agreement_words=_agreement_words(agreement),
@@ -246,12 +246,12 @@ def _names(value: object) -> list[str]:
     return sorted(names)
 
 
-def _picture(path: Path) -> str:
+def picture(path: Path) -> str:
     """A picture as it is where it is small; drawings would suffer from compression."""
     try:
-        with Image.open(path) as picture:
-            whole = picture.format == "PNG" and max(picture.size) <= 2 * _LARGEST_PICTURE_PX
-            picture.load()
+        with Image.open(path) as image:
+            whole = image.format == "PNG" and max(image.size) <= 2 * _LARGEST_PICTURE_PX
+            image.load()
         content = path.read_bytes()
     except (OSError, ValueError, SyntaxError):
         return ""  # the page says that there is none

@@ -14,6 +14,11 @@ ENOUGH_MOVIES = 10
 _BATCHES_BEHIND = 3
 _SHARE_TO_MENTION = 0.1
 _Z = 1.645  # two-sided 90 %
+#: Subjects of the steps that are done again with more particles.
+_ROUND = (
+    r"^(?P<step>class2d|abinitio|class3d|branch2d|branch3d|crossvalidation|refine|forecast)"
+    r" (?P<round>\d+)"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ RULE_ADVICE = {
     " blocks. Set acquisition.gain or acquisition.gain_orientation in config.yaml.",
     "yield": "Look at pictures of that region below: few particles in good ice want another square"
     " or another grid; particles that are there but not picked want another picking model.",
+    "particle_contrast": "Invert the contrast of the particles in the program that extracted them,"
+    " and start a session with those.",
     "class2d": "Look at the classes that are left out. A label that is wrong can be corrected by"
     " hand in the file that class2d.overrides names; junk in most classes wants a better model.",
     "class2d_mask": "Set particles.box_px so that the box has room for the mask, or a smaller"
@@ -86,6 +93,42 @@ RULE_ADVICE = {
     " results/particles and run again to extract it anew.",
     "class2d_quality": "Look at pictures of that region below: fewer of its particles look like the"
     " good classes. Another square or grid may be better.",
+    "class3d": "Look at the volumes: where none looks like a particle, more or better particles are"
+    " needed; where two are close, look whether they are two structures or the same twice.",
+    "class3d_heterogeneity": "Look at the volumes: two species, two states, or a particle that"
+    " comes apart. Only the most populated structure goes on.",
+    "class3d_junk": "Many particles that passed 2D show nothing in 3D: leave doubtful 2D classes"
+    " out by hand, or pick more strictly.",
+    "branch3d": "The volumes of the second 3D classification do not convince: see whether those of"
+    " the first do, and what the class averages say of them.",
+    "branch3d_heterogeneity": "Look at the volumes of the branch: the particles kept in 3D may"
+    " still be of two kinds.",
+    "branch3d_junk": "Particles that were kept in 3D show nothing when sorted again: the set is not"
+    " clean yet; later rounds start from more particles.",
+    "minority": "Most particles are junk in 2D; 3D began with the few good classes. Pick more"
+    " strictly, or improve the preparation.",
+    "crossvalidation": "No volume explains the class averages clearly better than the others, or"
+    " than a ball. Look at the picture; do not trust the map before more particles settle it.",
+    "reextraction": "Look whether the micrographs that the particles are from are still there and"
+    " whole; the log of the rule reextract names them.",
+    "refine": "Look at the log of the rule refine. The refinement of the next round starts anew.",
+    "refine_orientation": "The map is worse in some directions. Tilt the stage for the rest of the"
+    " session by the angle that is recommended, or try another grid, support film or detergent.",
+    "refine_box": "The particle does not fit: set particles.box_px to what is needed, and a larger"
+    " class2d.mask_diameter_angst if that is named.",
+    "refine_mask": "The mask makes the halves agree by itself, so the resolution may be too good."
+    " Trust the curve without mask, and look at the map at its edge.",
+    "refine_noise": "The particles do not show the map: what is seen may be noise or a reference"
+    " come back. Go back to the 2D classes, and do not use this map.",
+    "refine_known_map": "The result is not the known map: check validation.known_map, the pixel"
+    " size and the voltage, and whether this is the control sample.",
+    "symmetry": "A symmetry that is found is reported only. If it is right, set refine.symmetry,"
+    " and refine.engine to relion where the native engine does not apply it.",
+    "refine_defocus": "Leave refine.per_particle_defocus off, or refine the defocus in RELION from"
+    " the session's folder for it.",
+    "forecast": "See how many particles the target needs, and decide whether the hours are worth"
+    " it. A better grid may gain more than time.",
+    "verdict": "See the reasons at the top of the page.",
 }
 
 RULE_TITLES = {
@@ -99,6 +142,22 @@ RULE_TITLES = {
     "size_contradiction": "Particle size",
     "featureless": "Features",
     "species": "Kinds of particles",
+    "class3d": "3D classes",
+    "class3d_heterogeneity": "Structures in 3D",
+    "class3d_junk": "Particles that show nothing",
+    "branch3d": "3D branch",
+    "branch3d_heterogeneity": "Structures in the 3D branch",
+    "branch3d_junk": "Particles that show nothing in the 3D branch",
+    "minority": "Good particles are a minority",
+    "crossvalidation": "Cross-validation",
+    "reextraction": "Extraction for the refinement",
+    "refine": "Refinement",
+    "refine_orientation": "Orientations",
+    "refine_box": "Box",
+    "refine_mask": "Mask of the map",
+    "refine_noise": "Noise",
+    "refine_known_map": "Known map",
+    "refine_defocus": "Defocus of each particle",
 }
 
 CLASS_ADVICE = {
@@ -214,6 +273,11 @@ def session_status(
         level, headline = "good", f"All is well: {share} of {which} accepted."
     order = {"problem": 0, "watch": 1}
     return Status(level, headline, summary, sorted(findings, key=lambda f: order[f.level]))
+
+
+def given_findings(decisions: pd.DataFrame, batches_pending: int) -> list[Finding]:
+    """What an operator should know of a session that starts from particles."""
+    return [*_warnings(decisions), *_behind(batches_pending)]
 
 
 def rule_title(rule: str) -> str:
@@ -339,9 +403,11 @@ def _warnings(decisions: pd.DataFrame) -> list[Finding]:
     subject, verdict = decisions["csnSubject"], decisions["csnVerdict"]
     telling = (verdict == "warn") | ((subject == "session") & verdict.isin(["fail", "unsure"]))
     telling &= ~decisions["csnRule"].isin(["dose", "input"])
-    rounds = pd.to_numeric(subject.str.extract(r"^class2d (\d+)", expand=False))
+    found = subject.str.extract(_ROUND)
+    rounds = pd.to_numeric(found["round"])
     telling |= rounds.notna() & (verdict == "fail")
-    telling &= rounds.isna() | (rounds == rounds.max())  # a round speaks for all before it
+    # a round of a step speaks for all before it
+    telling &= rounds.isna() | (rounds == rounds.groupby(found["step"]).transform("max"))
     findings = []
     for rule, rows in decisions[telling].groupby("csnRule", sort=False):
         newest = rows.iloc[-1]

@@ -130,7 +130,7 @@ def fact_rows(table: pd.DataFrame, config: Config) -> list[tuple[str, str]]:
         return from_metadata if value is None else f"{value:g} {unit}"
 
     rows = [
-        ("Movies from", config.input.path or "-"),
+        (f"{config.input.kind.capitalize()} from", config.input.path or "-"),
         ("Pixel size", fact(a.pixel_size_angst, "Å") + _super_resolution(config)),
         ("Voltage", fact(a.voltage_kv, "kV")),
         ("Spherical aberration", fact(a.cs_mm, "mm")),
