@@ -1,4 +1,4 @@
-"""Ab initio reconstruction, 3D classification and refinement of particles with known truth."""
+"""Ab initio reconstruction and refinement of particles with known truth."""
 
 from dataclasses import replace
 
@@ -18,13 +18,14 @@ from volumes3d_synthetic import (
 )
 
 from cryosnake.errors import BadInputError
-from cryosnake.volumes3d import AbInitioSchedule, Stage, ab_initio, classify3d, refine
+from cryosnake.volumes3d import AbInitioSchedule, RefineSchedule, Stage, ab_initio, refine
 
 SIZES = {"pixel_size_angst": PIXEL, "diameter_angst": DIAMETER}
-KIND, OTHER = blobs(0), blobs(7)
+KIND = blobs(0)
 SHORT = AbInitioSchedule(
     trial=Stage(1 / 6, 25, 200, (0.7, 0.5)), stages=(Stage(1 / 9, 8, 400, (0.5, 0.3)),)
 )
+QUICK = RefineSchedule(wide=2, iterations=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,11 +78,26 @@ def test_reported_resolution_is_that_to_the_truth(refined):
 def test_same_seed_same_result(stack):
     images, optics, *_ = stack
     one, two = (
-        refine(images[:150], _first(optics, 150), volume(KIND), resolution_angst=20.0, **SIZES)
+        refine(
+            images[:150],
+            _first(optics, 150),
+            volume(KIND),
+            resolution_angst=20.0,
+            schedule=QUICK,
+            **SIZES,
+        )
         for _ in range(2)
     )
     np.testing.assert_array_equal(one.volume, two.volume)
     np.testing.assert_array_equal(one.poses.rot_deg, two.poses.rot_deg)
+
+
+def test_few_particles_lead_and_all_follow(stack):
+    images, optics, _, angles, _ = stack
+    schedule = RefineSchedule(few=200, wide=4, iterations=3)
+    found = refine(images, optics, volume(KIND), low_pass_angst=40.0, schedule=schedule, **SIZES)
+    assert np.median(apart_deg(angles_of(found.poses), angles)) < 9.0
+    assert resolution(correlations(found.volume, volume(KIND)), 0.5) < 20.0
 
 
 @pytest.mark.parametrize("seed", [1, 3])  # the scale of the reference is 0, and above 0
@@ -100,18 +116,6 @@ def test_ab_initio_from_random_orientations(stack):
     assert found.share == 1.0
 
 
-def test_classification_sorts_two_kinds_and_noise():
-    images, optics, kind, *_ = particles(600, [KIND, OTHER], snr=1.2, empty=0.3, seed=3)
-    found = classify3d(images, optics, [volume(KIND), volume(OTHER)], **SIZES)
-    for k in (0, 1):
-        assert np.mean(found.poses.class_index[kind == k] == k) > 0.9
-        assert np.mean(found.poses.class_index[kind == -1] == 2) > 0.9
-        curve = correlations(found.volumes[k].volume, volume([KIND, OTHER][k]))
-        assert resolution(curve, 0.5) < 22.0
-    assert found.empty_share == pytest.approx(np.mean(kind == -1), abs=0.05)
-    assert sum(one.share for one in found.volumes) + found.empty_share == pytest.approx(1, abs=0.01)
-
-
 def test_a_small_budget_changes_nothing_but_memory(stack):
     images, optics, *_ = stack
     one, two = (
@@ -121,6 +125,7 @@ def test_a_small_budget_changes_nothing_but_memory(stack):
             volume(KIND),
             resolution_angst=20.0,
             budget_mb=budget_mb,
+            schedule=QUICK,
             **SIZES,
         )
         for budget_mb in (1.0, 2000.0)
@@ -133,7 +138,14 @@ def test_bad_images_have_no_class(stack):
     images, optics, *_ = stack
     images = images[:150].copy()
     images[[3, 70]] = np.nan
-    found = refine(images, _first(optics, 150), volume(KIND), resolution_angst=20.0, **SIZES)
+    found = refine(
+        images,
+        _first(optics, 150),
+        volume(KIND),
+        resolution_angst=20.0,
+        schedule=QUICK,
+        **SIZES,
+    )
     assert np.flatnonzero(found.poses.class_index == -1).tolist() == [3, 70]
     assert np.isfinite(found.volume).all()
 

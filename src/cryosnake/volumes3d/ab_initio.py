@@ -18,6 +18,9 @@ from cryosnake.volumes3d.result import VolumeResult
 from cryosnake.volumes3d.schedule import AbInitioSchedule, Stage
 from cryosnake.volumes3d.start import blank, random_sums
 
+_WINDOW = 4  # batches whose mean log evidence is held against that of as many before
+_RISE = 0.02  # of it, less is no rise
+
 
 def ab_initio(
     source,
@@ -114,9 +117,11 @@ class _Attempt:
         particles = passes.particles
         resolution_angst = stage.resolution * passes.geometry.diameter_angst
         size = min(stage.particles * passes.volumes, len(particles.usable))
-        evidence = []
-        for step in range(stage.batches):
-            progress = step / max(stage.batches - 1, 1)
+        evidence: list[float] = []
+        while len(evidence) < stage.batches or (
+            len(evidence) < stage.batches + stage.more and _rising(evidence)
+        ):
+            progress = len(evidence) / max(stage.batches - 1, 1)
             batch = np.sort(rng.choice(particles.usable, size, replace=False))
             self.sums.fade(1.0 - float(np.interp(progress, [0, 1], stage.forget)))
             for half in (0, 1):
@@ -134,6 +139,12 @@ class _Attempt:
             counts = self.sums.counts.sum(0)
             shares = ", ".join(f"{value:.2f}" for value in (counts / counts.sum()).tolist())
             report(
-                f"{stage.batches} batches of {size} to {resolution_angst:.1f} A: log evidence "
+                f"{len(evidence)} batches of {size} to {resolution_angst:.1f} A: log evidence "
                 f"{self.evidence:.2f}, shares {shares}"
             )
+
+
+def _rising(evidence: list[float]) -> bool:
+    """Whether the mean log evidence of the last batches exceeds that of those before."""
+    before = np.mean(evidence[-2 * _WINDOW : -_WINDOW])
+    return np.mean(evidence[-_WINDOW:]) > before + _RISE * abs(before)

@@ -16,7 +16,6 @@ def add_all(
     sums: SliceSums,
     found: Found,
     images: Images,
-    power: torch.Tensor,
     transform: PolarTransform,
     workspace: Workspace,
 ) -> None:
@@ -27,13 +26,9 @@ def add_all(
     shares = found.posterior.classes
     sums.weights += shares @ (images.squared * images.contrast.square()).T
     sums.counts += shares.sum(1)
-    sums.power += power
-    sums.seen += len(images)
 
 
-def add_near(
-    sums: SliceSums, found: Found, images: Images, power: torch.Tensor, transform: PolarTransform
-) -> None:
+def add_near(sums: SliceSums, found: Found, images: Images, transform: PolarTransform) -> None:
     """Add what a chunk of images says to the sums of each one's own projections."""
     post, batch = found.posterior, len(images)
     count = found.bias.shape[1]
@@ -63,5 +58,3 @@ def add_near(
     share, reference = post.classes[slot, image], found.slots[slot, image]
     sums.weights.index_add_(0, reference, weight.T[image] * share[:, None])
     sums.counts.index_add_(0, reference, share)
-    sums.power += power
-    sums.seen += batch

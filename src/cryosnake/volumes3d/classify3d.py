@@ -1,6 +1,5 @@
 """Particles sorted among several volumes, which are refined with them."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,15 +8,13 @@ import torch
 
 from cryosnake.classes2d.optics import Optics
 from cryosnake.volumes3d.cubes import in_window
-from cryosnake.volumes3d.learning import Learnt, agreement_per_px, result_of, together
-from cryosnake.volumes3d.model import Model
-from cryosnake.volumes3d.passes import Passes, SearchSettings, passes_for
+from cryosnake.volumes3d.learning import agreement_per_px, result_of
+from cryosnake.volumes3d.outliers import Outliers
+from cryosnake.volumes3d.passes import SearchSettings, passes_for
 from cryosnake.volumes3d.references import checked, low_passed
 from cryosnake.volumes3d.result import Classified3D
-from cryosnake.volumes3d.start import blank, scaled
-
-_EMPTY_LIMITS = (0.01, 0.7)
-_FIRST_EMPTY = 0.1
+from cryosnake.volumes3d.sorting import Sorting
+from cryosnake.volumes3d.start import blank, scaled, typical_power
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class ClassifySchedule:
     finest : of the diameter, the resolution that is not exceeded.
     beyond : the next band ends a shell beyond this times the best volume's resolution.
     empty_from : batches after which particles may show nothing, if that is allowed.
+    after_split : batches at least after a volume was made anew from particles of another.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
@@ -39,6 +37,7 @@ class ClassifySchedule:
     finest: float = 1 / 15
     beyond: float = 1.2
     empty_from: int = 2
+    after_split: int = 4
 
 
 def classify3d(
@@ -59,6 +58,9 @@ def classify3d(
 ) -> Classified3D:
     """Sort particles among volumes, without symmetry, and refine every volume.
 
+    A volume that loses its particles is made anew from those that the most populous one fits worst,
+    once; it is given up before the passes over all particles if it comes to show the same.
+
     Parameters
     ----------
     source, optics, pixel_size_angst, diameter_angst, device, budget_mb : as in `classify2d`.
@@ -67,7 +69,8 @@ def classify3d(
         ones.
     low_pass_angst : of the references; a sixth of the diameter if not given.
     resolution_angst : finest resolution that is used; a fifteenth of the diameter if not given.
-    empty : particles may show nothing; they get the class index K.
+    empty : particles may show nothing, or something else; they get the class index K. The latter
+        are not added to any volume from the pass on in which they are found.
 
     Raises
     ------
@@ -98,78 +101,55 @@ def classify3d(
         volume = low_passed(volume, geometry.pixel / low_pass_angst)
         volumes.append(scaled(passes, model, volume * model.mask))
     model.volumes = torch.stack(volumes)
-    state = _State(model, torch.full((number,), 1.0 / number, device=geometry.device))
+    outliers = Outliers(
+        len(passes.particles), number, typical_power(passes), 2.0 * geometry.radius_px
+    )
+    if empty:
+        passes.expectation.outliers = outliers
+    sorting = Sorting(passes, model)
     band_angst = passes.coarse_angst
-    steps = schedule.batches + 2
-    for step in range(steps):
-        full = steps - step <= 2
-        chosen = passes.particles.usable
-        if not full:
-            take = min(len(chosen), schedule.particles * number)
-            chosen = np.sort(passes.rng.choice(chosen, take, replace=False))
+    batches, step = schedule.batches, 0
+    while step < batches + 2:
+        full, local = step >= batches, step == batches + 1
         nothing = empty and (full or step >= schedule.empty_from)
-        learnt = _iterate(
-            passes, state, chosen, band_angst, nothing=nothing, local=step == steps - 1
-        )
+        take = schedule.particles * number
+        pair = sorting.to_split() if nothing and not full and step > schedule.empty_from else None
+        if pair is not None:
+            chosen, learnt = sorting.split(*pair, take, band_angst)
+            batches = max(batches, step + 1 + schedule.after_split)
+        else:
+            chosen = passes.particles.usable
+            if not full and take < len(chosen):
+                chosen = np.sort(passes.rng.choice(chosen, take, replace=False))
+            learnt = sorting.once(chosen, band_angst, nothing=nothing, local=local)
+        step += 1
+        if step == batches:
+            sorting.drop_twins()
+        strange = float(outliers.outlier[chosen].mean())
+        outliers.learn()
         if report is not None:
-            shares = ", ".join(f"{value:.3f}" for value in state.share.tolist())
+            shares = ", ".join(f"{value:.3f}" for value in sorting.share.tolist())
             report(
-                f"pass {step + 1} of {steps}: {len(chosen)} particles to {band_angst:.1f} A, "
-                f"shares {shares}, empty {state.empty:.3f}"
+                f"pass {step} of {batches + 2}: {len(chosen)} particles to {band_angst:.1f} A, "
+                f"shares {shares}, empty {sorting.empty:.3f}, outliers {strange:.3f}"
+                + (f", volume {pair[1] + 1} from {pair[0] + 1}" if pair is not None else "")
             )
         side = passes.grid.side_px
         best = max(agreement_per_px(curve, model) for curve in learnt.fsc)
         limit = schedule.beyond * min(best, geometry.pixel / band_angst) + 1.0 / side
         band_angst = max(passes.finest_angst, min(passes.coarse_angst, geometry.pixel / limit))
+        if pair is not None:
+            # in a fine band particles stay where they were: each volume fits their noise
+            band_angst = passes.coarse_angst
     poses = passes.particles.poses
     population = np.bincount(poses.class_index[poses.class_index >= 0], minlength=number)
     return Classified3D(
         volumes=[
-            result_of(state.model, learnt, k, float(state.share[k]), int(population[k]))
+            result_of(model, learnt, k, float(sorting.share[k]), int(population[k]))
             for k in range(number)
         ],
         poses=poses,
-        empty_share=state.empty if empty else 0.0,
+        empty_share=sorting.empty if empty else 0.0,
+        outlier=outliers.outlier,
+        residual_sigma=outliers.sigma,
     )
-
-
-@dataclass
-class _State:
-    """Volumes, their shares (K,) and the share of empty particles, adding up to 1 with it once
-    that has been estimated."""
-
-    model: Model
-    share: torch.Tensor
-    empty: float = _FIRST_EMPTY
-
-
-def _iterate(
-    passes: Passes, state: _State, chosen, band_angst: float, *, nothing: bool, local: bool
-) -> Learnt:
-    """One pass and the update after it."""
-    share = state.share.clamp_min(1e-4)
-    known = {"volumes": torch.log(share / share.sum())}
-    if nothing:
-        known = {
-            "volumes": known["volumes"] + math.log(1.0 - state.empty),
-            "nothing": math.log(state.empty),
-        }
-    sums = passes.empty_sums()
-    for half in (0, 1):
-        mine = passes.particles.half(half, chosen)
-        if local:
-            passes.local(mine, half, state.model, band_angst, sums, **known)
-        elif band_angst >= passes.coarse_angst:
-            passes.everywhere(mine, half, state.model, sums, **known)
-        else:
-            passes.finer(mine, half, state.model, band_angst, sums, **known)
-    passes.particles.level_contrast()
-    learnt = together(state.model, sums, passes.geometry.pixel / band_angst)
-    state.model.volumes = learnt.volumes
-    state.model.learn_noise(sums)
-    counts = sums.counts.sum(0)
-    state.share = counts / len(chosen)
-    if nothing:
-        low, high = _EMPTY_LIMITS
-        state.empty = min(max(1.0 - float(state.share.sum()), low), high)
-    return learnt

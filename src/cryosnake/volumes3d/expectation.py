@@ -7,29 +7,40 @@ import torch
 
 from cryosnake.alignment.workspace import Workspace, images_at_once
 from cryosnake.volumes3d.adding import add_all, add_near
+from cryosnake.volumes3d.gathered import Gathered
 from cryosnake.volumes3d.model import Model, SliceSums, VolumeSums
 from cryosnake.volumes3d.neighbours import Neighbours, by_direction
 from cryosnake.volumes3d.noting import note
+from cryosnake.volumes3d.outliers import Outliers, only
+from cryosnake.volumes3d.parents import Parents, best_of_all, best_of_near
 from cryosnake.volumes3d.particles import Particles
 from cryosnake.volumes3d.search import (
+    Found,
     Level,
     Prior,
-    best_views,
     found_all,
     found_near,
+    score_all,
+    score_near,
 )
 
-_GATHERED_FLOATS = 6_000_000  # rows of the projections that a chunk of images takes
 _TOGETHER = 1500  # images whose neighbours are projected together, at most
 _LEAST_TOGETHER = 32
+_FLOATS_PER_COSINE = 4  # of a known view with a view of the grid
 _FLOATS_PER_SAMPLE = 20  # of a projection: its slices, orders, products and sums
 
 
 class Expectation:
-    """Scores particles and keeps their poses."""
+    """Scores particles and keeps their poses.
+
+    Attributes
+    ----------
+    outliers : finds the particles that are not added; None to add all.
+    """
 
     def __init__(self, particles: Particles, budget_mb: float):
         self.particles, self.budget_mb = particles, budget_mb
+        self.outliers: Outliers | None = None
         self.workspace = Workspace(particles.device)
 
     def everywhere(
@@ -48,8 +59,8 @@ class Expectation:
         for part in self._chunks(chosen, projections, level):
             images, power = self.particles.load(part, level.transform)
             found = found_all(images, projections, level, prior, self.workspace)
-            add_all(found_sums, found, images, power, level.transform, self.workspace)
-            note(self.particles, part, images, found, projections, level, prior)
+            found = self._noted(part, images, power, found, projections, level, prior, found_sums)
+            add_all(found_sums, found, images, level.transform, self.workspace)
         sums.add(half, found_sums, projections, level.transform)
 
     def parents(
@@ -62,28 +73,58 @@ class Expectation:
         *,
         most: int,
         margin: float,
-    ) -> torch.Tensor:
-        """Score particles against all volumes in all views; (B, K, most, 3) views worth a finer
-        look. The best view and origin are noted."""
+    ) -> Parents:
+        """Score particles against all volumes in all views: what is worth a finer look."""
         projections = model.all_projections(level.transform, views)
         out = []
         for part in self._chunks(chosen, projections, level):
             images, _ = self.particles.load(part, level.transform)
-            found, origins = best_views(
-                images,
-                projections,
-                level,
-                prior,
-                self.workspace,
-                volumes=len(model),
-                most=most,
-                margin=margin,
+            scores, *_ = score_all(images, projections, level, prior, self.workspace)
+            shifts = level.shifts_px
+            out.append(
+                best_of_all(scores, views, shifts, volumes=len(model), most=most, margin=margin)
             )
-            index = torch.from_numpy(part).to(found.device)
-            self.particles.views[index] = found[:, :, 0]
-            self.particles.origins_px[index] = origins
-            out.append(found)
-        return torch.cat(out)
+        return Parents.joined(out)
+
+    def closer(
+        self,
+        chosen: np.ndarray,
+        model: Model,
+        neighbours: Neighbours,
+        level: Level,
+        prior: Prior,
+        parents: Parents,
+        *,
+        most: int,
+        margin: float,
+    ) -> Parents:
+        """Score particles against the neighbours of known views: what is worth a still finer
+        look."""
+        places, out = [], []
+        for block in self._blocks(model, neighbours, level, parents):
+            gathered = Gathered(model, neighbours, level, parents.of(block))
+            for cut, some in gathered.chunks():
+                where = block[cut]
+                images, _ = self.particles.load(chosen[where.cpu().numpy()], level.transform)
+                origins = some.origins_px.flatten(1, 2)
+                near = score_near(
+                    images,
+                    gathered.projections,
+                    level,
+                    prior,
+                    self.workspace,
+                    rows=gathered.rows,
+                    origins_px=origins,
+                    **gathered.of(cut, some),
+                )
+                views = gathered.projections.views
+                shifts = level.shifts_px
+                found = best_of_near(
+                    near, views, shifts, origins, volumes=len(model), most=most, margin=margin
+                )
+                places.append(where)
+                out.append(found)
+        return Parents.joined(out).of(torch.argsort(torch.cat(places)))
 
     def near(
         self,
@@ -94,82 +135,68 @@ class Expectation:
         level: Level,
         prior: Prior,
         sums: VolumeSums,
-        parents: torch.Tensor | None = None,
+        parents: Parents | None = None,
     ) -> None:
-        """Score particles of one half set against the neighbours of the views that are known, and
-        add them up.
+        """Score particles of one half set against the neighbours of known views, and add them up.
 
         Parameters
         ----------
-        parents : (B, K, N, 3) those views; else each particle's best in each volume.
+        parents : those views; else each particle's best in each volume.
         """
+        views, places = self.particles.views, self.particles.origins_px
         index = torch.from_numpy(chosen).to(self.particles.device)
         if parents is None:
-            parents = self.particles.views[index][:, :, None]
-        order = by_direction(parents[:, 0, 0])
-        together = self._together(len(model), neighbours, parents.shape[2], level)
-        for block in torch.split(order, together):
-            self._near_block(
-                chosen[block.cpu().numpy()],
-                half,
-                model,
-                neighbours,
-                level,
-                prior,
-                sums,
-                parents[block],
-            )
+            parents = Parents.known(views[index], places[index])
+        else:  # kept where a volume turns out to be too improbable to be noted
+            views[index], places[index] = parents.views[:, :, 0], parents.origins_px[:, :, 0]
+        for block in self._blocks(model, neighbours, level, parents):
+            gathered = Gathered(model, neighbours, level, parents.of(block))
+            found_sums = SliceSums(len(gathered.projections), level.transform)
+            for cut, some in gathered.chunks():
+                part = chosen[block[cut].cpu().numpy()]
+                images, power = self.particles.load(part, level.transform)
+                origins = some.origins_px.flatten(1, 2)
+                near = score_near(
+                    images,
+                    gathered.projections,
+                    level,
+                    prior,
+                    self.workspace,
+                    rows=gathered.rows,
+                    origins_px=origins,
+                    **gathered.of(cut, some),
+                )
+                found = found_near(near, level, prior, origins)
+                found = self._noted(
+                    part, images, power, found, gathered.projections, level, prior, found_sums
+                )
+                add_near(found_sums, found, images, level.transform)
+            sums.add(half, found_sums, gathered.projections, level.transform)
 
-    def _near_block(self, chosen, half, model, neighbours, level, prior, sums, parents) -> None:
-        transform, band = level.transform, level.transform.band
-        number, grid = len(model), neighbours.grid
-        slots, allowed = [], []
-        for k in range(number):
-            index, within = neighbours.of(parents[:, k])
-            slots.append(index + k * len(grid))
-            allowed.append(within)
-        slots, allowed = torch.stack(slots, 1), torch.stack(allowed, 1)  # (B, K, C)
-        wanted, local = torch.unique(slots, return_inverse=True)
-        volume = torch.div(wanted, len(grid), rounding_mode="floor")
-        projections = model.projections(transform, volume, grid[wanted - volume * len(grid)])
-        rows = projections.refs.products.view(band.orders, 2, len(wanted), 2 * band.rings)
-        rows = rows.transpose(1, 2).contiguous()
-        found_sums = SliceSums(len(projections), transform)
-        width = number * slots.shape[2]
-        floats = max(
-            width * len(level.shifts_px) * band.rotations * _GATHERED_FLOATS // 3_000_000,
-            width * band.orders * 4 * band.rings,
-        )
-        step = max(1, _GATHERED_FLOATS // floats)
-        for start in range(0, len(chosen), step):
-            cut = slice(start, start + step)
-            part = chosen[cut]
-            images, power = self.particles.load(part, transform)
-            origins = self.particles.origins_px[torch.from_numpy(part).to(slots.device)]
-            found = found_near(
-                images,
-                projections,
-                level,
-                prior,
-                self.workspace,
-                rows=rows,
-                slots=local[cut],
-                allowed=allowed[cut],
-                origins_px=origins,
+    def _noted(self, part, images, power, found, projections, level, prior, sums) -> Found:
+        """Note the poses of a chunk, and its power (R, B) without outliers; what is to be added."""
+        note(self.particles, part, images, found, projections, level, prior)
+        kept = power.new_ones(len(part))
+        if self.outliers is not None:
+            kept = self.outliers.kept(
+                part, self.particles.poses, images, power, found, projections, level.transform
             )
-            add_near(found_sums, found, images, power, transform)
-            note(self.particles, part, images, found, projections, level, prior)
-        sums.add(half, found_sums, projections, transform)
+            if not kept.all():
+                found = only(found, kept)
+        sums.power += power @ kept
+        sums.seen += int(kept.sum())
+        return found
 
-    def _together(self, volumes: int, neighbours: Neighbours, parents: int, level: Level) -> int:
-        """How many images may have their neighbours projected together within the budget."""
-        band = level.transform.band
-        floats = _FLOATS_PER_SAMPLE * band.orders * band.rings
-        views = int(self.budget_mb * 2**20 / (4 * floats))
-        if views >= volumes * len(neighbours.grid):
-            return _TOGETHER
-        fit = views // (volumes * neighbours.most(parents))
-        return min(max(fit, _LEAST_TOGETHER), _TOGETHER)
+    def _blocks(self, model, neighbours, level, parents) -> tuple[torch.Tensor, ...]:
+        """Images whose neighbours are projected together within the budget, by direction."""
+        band, budget = level.transform.band, self.budget_mb * 2**20 / 4
+        known = parents.allowed[0].numel()
+        together = int(budget / (_FLOATS_PER_COSINE * known * len(neighbours.grid)))
+        views = int(budget / (_FLOATS_PER_SAMPLE * band.orders * band.rings))
+        if views < len(model) * len(neighbours.grid):
+            together = min(together, views // (neighbours.most * known))
+        together = min(max(together, _LEAST_TOGETHER), _TOGETHER)
+        return torch.split(by_direction(parents.views[:, 0, 0]), together)
 
     def _chunks(self, chosen, projections, level) -> Iterator[np.ndarray]:
         scores = level.transform.band.rotations * len(projections) * len(level.shifts_px)

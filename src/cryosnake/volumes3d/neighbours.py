@@ -23,22 +23,28 @@ class Neighbours:
     radius: float
     step_deg: float
 
-    def most(self, parents: int) -> int:
-        """C, the most neighbours of so many known views, which overlap."""
-        most = int(np.ceil(_NEAR_VIEWS * self.radius**2 * (1 + 0.6 * (parents - 1)))) + 2
-        return min(most, len(self.grid))
+    @property
+    def most(self) -> int:
+        """C, the most neighbours of a known view."""
+        return min(int(np.ceil(_NEAR_VIEWS * self.radius**2)) + 2, len(self.grid))
 
-    def of(self, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, C) int64 nearest views of the grid, and bool whether within the radius, of the known
-        views (B, N, 3)."""
-        parents = views.shape[1]
-        most = self.most(parents)
-        near = torch.full((len(views), len(self.grid)), -2.0, device=views.device)
-        for which in range(parents):
-            torch.maximum(near, views[:, which] @ self.grid.T, out=near)
-        cosine, index = near.topk(most, dim=1)
+    def of(self, views: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, N, C) int64 nearest views of the grid, and bool whether within the radius and next to
+        no other known view of the image; one at least.
+
+        Parameters
+        ----------
+        views : (B, N, 3); known : (B, N) bool which of them count, the first always.
+        """
+        near = views @ self.grid.T  # (B, N, V)
+        near.masked_fill_(~known[..., None], -2.0)
+        cosine, index = near.topk(self.most, dim=2)
         allowed = cosine >= np.cos(np.deg2rad(self.radius * self.step_deg))
-        allowed[:, 0] = True
+        if views.shape[1] > 1:
+            closest = near.amax(1).gather(1, index.flatten(1)).view_as(index)
+            allowed &= cosine >= closest
+        allowed &= known[..., None]
+        allowed[:, 0, 0] |= ~allowed.flatten(1).any(1)
         return index, allowed
 
 

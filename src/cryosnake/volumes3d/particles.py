@@ -64,10 +64,10 @@ class Particles:
             contrast[self.seen] /= contrast[shown].mean()
 
     def load(self, chosen: np.ndarray, transform: PolarTransform) -> tuple[Images, torch.Tensor]:
-        """Particles on rings times CTF, and the summed power of their rings (R,) without it."""
+        """Particles on rings times CTF, and the mean power on their rings (R, B) without it."""
         parts = self.stack.parts[torch.from_numpy(chosen)].to(self.device).float()
         real, imaginary = transform.rings_of(parts)
-        power = (real.square() + imaginary.square()).mean(0).sum(1)
+        power = (real.square() + imaginary.square()).mean(0)
         ctf = self.optics.on_rings(chosen, transform, self.pixel)
         contrast = torch.from_numpy(self.poses.contrast[chosen]).to(self.device)
         real *= ctf

@@ -19,7 +19,8 @@ from cryosnake.volumes3d.orientations import random_rotation, view_grid
 from cryosnake.volumes3d.particles import Particles
 from cryosnake.volumes3d.search import Level, Prior
 
-_MARGIN = 6.0  # of the log-likelihood at the coarse level
+_RATIO = 2.0  # of resolutions, at most, from one look to the next
+_MARGINS = 7.0, 4.0  # of the log-likelihood, at the coarse and at the middle level
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class SearchSettings:
 
     Parameters
     ----------
-    coarse : of the diameter, the resolution at which all views are searched.
+    coarse : of the diameter, the resolution at which all views are searched and added up.
     view_step : angle between views, times diameter over resolution, in radians.
     shift_range : of the diameter, how far particles may be off the centre; shift_sigma : of that
         range, standard deviation along each axis; shift_step : of the resolution.
-    parents : views of the coarse search that are refined, at most, per volume.
+    first, middle : of the diameter, resolutions at which all views are looked at before a finer
+        search, and the best `kept` of each volume again.
+    parents : of these, views that are searched, at most, per volume.
     near : radius about a known view that is searched again, in steps of the grid.
     """
 
@@ -41,6 +44,9 @@ class SearchSettings:
     shift_range: float = 0.08
     shift_sigma: float = 0.5
     shift_step: float = 0.33
+    first: float = 1 / 7.5
+    middle: float = 1 / 10.0
+    kept: int = 16
     parents: int = 5
     near: float = 1.6
 
@@ -117,24 +123,46 @@ class Passes:
     ) -> None:
         """Search all views in the coarse band, then next to the best of them up to a resolution,
         and add up."""
-        coarse = self.level(self.coarse_angst, self.shift_angst)
-        views = self._views(self.coarse_angst)
-        parents = self.expectation.parents(
+        settings, search = self.settings, self.expectation
+        first_angst = max(settings.first * self.geometry.diameter_angst, resolution_angst)
+        middle_angst = max(settings.middle * self.geometry.diameter_angst, resolution_angst)
+        steps = [middle_angst] if middle_angst < first_angst else []
+        while middle_angst > _RATIO * resolution_angst:
+            middle_angst /= _RATIO
+            steps.append(middle_angst)
+        views = self._views(first_angst)
+        parents = search.parents(
             chosen,
             model,
             views,
-            coarse,
+            self.level(first_angst, self.shift_angst),
             self.prior(len(views), **known),
-            most=self.settings.parents,
-            margin=_MARGIN,
+            most=settings.kept if steps else settings.parents,
+            margin=_MARGINS[0] if steps else _MARGINS[1],
         )
-        reach = 0.6 * self.settings.shift_step * self.coarse_angst
-        ratio = self.coarse_angst / resolution_angst
-        grid = self._views(resolution_angst)
-        neighbours = Neighbours(grid, max(1.0, 0.65 * ratio), self.view_step_deg(resolution_angst))
-        level = self.level(resolution_angst, reach)
-        prior = self.prior(len(grid), **known)
-        self.expectation.near(chosen, half, model, neighbours, level, prior, sums, parents)
+        from_angst = first_angst
+        for to_angst in steps:
+            next_to, level, prior = self._next_to(from_angst, to_angst, known)
+            most, margin = settings.parents, _MARGINS[1]
+            parents = search.closer(
+                chosen, model, next_to, level, prior, parents, most=most, margin=margin
+            )
+            from_angst = to_angst
+        next_to, level, prior = self._next_to(from_angst, resolution_angst, known)
+        search.near(chosen, half, model, next_to, level, prior, sums, parents)
+
+    def _next_to(
+        self, from_angst: float, to_angst: float, known: dict
+    ) -> tuple[Neighbours, Level, Prior]:
+        """What a search next to poses that are known to one resolution takes, up to another."""
+        grid = self._views(to_angst)
+        radius = max(1.0, 0.65 * from_angst / to_angst)
+        reach = 0.6 * self.settings.shift_step * from_angst
+        return (
+            Neighbours(grid, radius, self.view_step_deg(to_angst)),
+            self.level(to_angst, reach),
+            self.prior(len(grid), **known),
+        )
 
     def local(
         self, chosen, half: int, model: Model, resolution_angst: float, sums: VolumeSums, **known

@@ -101,10 +101,15 @@ class Classified3D:
     Parameters
     ----------
     volumes : in the order of the references.
-    poses : of the particles.
-    empty_share : fraction of the posterior weight that is on showing nothing.
+    poses : of the particles; those that show nothing and the outliers are in class K.
+    empty_share : fraction of the posterior weight of the others that is on showing nothing.
+    outlier : (N,) bool, particles that show something, but none of the volumes.
+    residual_sigma : (N,) what the best pose leaves unexplained at low frequency, in standard
+        deviations of all particles, 0 for a typical one.
     """
 
     volumes: list[VolumeResult]
     poses: VolumePoses
     empty_share: float
+    outlier: np.ndarray
+    residual_sigma: np.ndarray

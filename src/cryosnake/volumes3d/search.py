@@ -1,5 +1,5 @@
 """Scoring images against projections: all of them on a coarse grid of views, or a few neighbours
-of what is known on a fine one.
+of what is known on a finer one.
 
 Weights of an image's poses are normalised over everything that is scored together. What falls below
 exp(-9) of the best is dropped at once: the sums are made of the columns (projection, shift,
@@ -22,7 +22,8 @@ from cryosnake.alignment.posterior import Posterior, posterior
 from cryosnake.alignment.workspace import Workspace
 from cryosnake.volumes3d.model import Projections
 
-_EXCLUDED = -1e9
+#: Log weight of what is not looked for.
+EXCLUDED = -1e9
 
 
 @dataclass(frozen=True)
@@ -131,35 +132,27 @@ def found_all(
     )
 
 
-def best_views(
-    images: Images,
-    projections: Projections,
-    level: Level,
-    prior: Prior,
-    workspace: Workspace,
-    *,
-    volumes: int,
-    most: int,
-    margin: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The views that are worth a finer look, volume by volume.
+@dataclass(frozen=True)
+class Near:
+    """B images scored against projections of their own, in G sets of C with an origin each.
 
-    Returns
-    -------
-    views : (B, K, most, 3); where fewer are within `margin` of the best, the best is repeated.
-    origins_px : (B, K, 2) of the best view.
+    Parameters
+    ----------
+    scores : (M, G C, T, B), in the workspace.
+    orders : (O, 2, R, T, B) of the images, for each set.
+    slots : (G C, B) int64 projection; sets : (G C,) int64 the set of each.
+    energy : (G C, B); bias : (G C, T, B).
     """
-    scores, *_ = score_all(images, projections, level, prior, workspace)
-    best, shift = scores.amax(0).max(1)  # (Q, B)
-    of_volume = best.view(volumes, -1, len(images))  # (K, V, B)
-    top, which = of_volume.topk(min(most, of_volume.shape[1]), dim=1)
-    which = torch.where(top > top[:, :1] - margin, which, which[:, :1])  # (K, most, B)
-    grid = projections.views[: of_volume.shape[1]]
-    shift = shift.view_as(of_volume).gather(1, which[:, :1])[:, 0]  # (K, B)
-    return grid[which.permute(2, 0, 1)], level.shifts_px[shift.T]
+
+    scores: torch.Tensor
+    orders: list[torch.Tensor]
+    slots: torch.Tensor
+    sets: torch.Tensor
+    energy: torch.Tensor
+    bias: torch.Tensor
 
 
-def found_near(
+def score_near(
     images: Images,
     projections: Projections,
     level: Level,
@@ -170,13 +163,13 @@ def found_near(
     slots: torch.Tensor,
     allowed: torch.Tensor,
     origins_px: torch.Tensor,
-) -> Found:
-    """The posterior over each image's own projections, at shifts about its own origins.
+) -> Near:
+    """Score images against their own projections, at shifts about their own origins.
 
     Parameters
     ----------
     rows : (O, Q, 2, 2 R) the products of the projections, a projection's rows side by side.
-    slots : (B, G, C) int64 projections, G sets of C with an origin each; allowed : (B, G, C) bool.
+    slots : (B, G, C) int64 projections; allowed : (B, G, C) bool.
     origins_px : (B, G, 2).
     """
     transform, band = level.transform, level.transform.band
@@ -200,23 +193,28 @@ def found_near(
     energy = (projections.refs.energies[flat_slots] * images.squared.T[:, None]).sum(2).T  # (S, B)
     own = prior.volumes[projections.volume[flat_slots]].T
     own = own - 0.5 * energy * images.contrast.square()
-    own = torch.where(allowed.flatten(1).T, own, _EXCLUDED)
+    own = torch.where(allowed.flatten(1).T, own, EXCLUDED)
     at = level.shifts_px[:, None, None] + origins_px  # (T, B, G, 2)
     by_set = prior.origins(at).permute(2, 0, 1)  # (G, T, B)
     group = torch.arange(sets, device=slots.device).repeat_interleave(candidates)
     bias = own[:, None] + by_set[group]
     flat = products.view(2 * band.orders, -1)
     flat[0] += bias.reshape(-1)
-    scores = _all_rotations(transform, flat, workspace)
-    nothing = prior.nothing + prior.volume(band.rotations, level.step_px)
+    scores = _all_rotations(transform, flat, workspace).view(-1, number, count, batch)
+    return Near(scores, kept, flat_slots.T, group, energy, bias)
+
+
+def found_near(near: Near, level: Level, prior: Prior, origins_px: torch.Tensor) -> Found:
+    """The posterior over each image's own projections; origins (B, G, 2) of the sets."""
+    nothing = prior.nothing + prior.volume(level.transform.band.rotations, level.step_px)
     return Found(
-        posterior=posterior(scores.view(-1, number, count, batch), nothing=nothing),
-        slots=flat_slots.T,
-        orders=kept,
-        sets=group,
+        posterior=posterior(near.scores, nothing=nothing),
+        slots=near.slots,
+        orders=near.orders,
+        sets=near.sets,
         origins_px=origins_px.transpose(0, 1),
-        energy=energy,
-        bias=bias,
+        energy=near.energy,
+        bias=near.bias,
     )
 
 

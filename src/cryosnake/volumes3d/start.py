@@ -18,11 +18,22 @@ def blank(passes: Passes) -> Model:
     chosen = _some(passes, _SCALE_PARTICLES)
     power = torch.zeros(passes.finest.rings, device=passes.geometry.device)
     for start in range(0, len(chosen), _BLOCK):
-        power += passes.particles.load(chosen[start : start + _BLOCK], transform)[1]
+        power += passes.particles.load(chosen[start : start + _BLOCK], transform)[1].sum(1)
     noise = power / len(chosen) / passes.geometry.window.mask_px
     side = passes.grid.side_px
     volumes = torch.zeros((passes.volumes, side, side, side), device=passes.geometry.device)
     return Model(passes.geometry, passes.grid, volumes, noise)
+
+
+def typical_power(passes: Passes) -> torch.Tensor:
+    """(R,) median power of particles on the rings of the finest band."""
+    transform = passes.geometry.transform(passes.finest)
+    chosen = _some(passes, _SCALE_PARTICLES)
+    powers = [
+        passes.particles.load(chosen[start : start + _BLOCK], transform)[1]
+        for start in range(0, len(chosen), _BLOCK)
+    ]
+    return torch.cat(powers, 1).median(1).values
 
 
 def random_sums(passes: Passes, model: Model, take: int) -> VolumeSums:
@@ -40,7 +51,7 @@ def random_sums(passes: Passes, model: Model, take: int) -> VolumeSums:
             sums.images += orders.permute(3, 0, 1, 2)
             sums.weights += images.squared.T
             sums.counts += 1.0
-            sums.power += power
+            sums.power += power.sum(1)
             sums.seen = len(part)
             views = torch.tensor(passes.rng.normal(size=(len(part), 3)), dtype=torch.float32)
             views /= views.norm(dim=1, keepdim=True)
