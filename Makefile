@@ -51,7 +51,8 @@ demo: env
 	$(BIN)/cryosnake simulate $(DEMO)/movies --truth $(DEMO)/truth --seed 7 --movies 24 $(DEMO_MOVIES) \
 	    --scenario drift=1 --scenario ice_major=1 --scenario contamination=1 --scenario film=1 \
 	    --scenario empty=1 --scenario crack=1 --scenario truncated=1 --scenario good=17 --quiet
-	$(BIN)/cryosnake init $(DEMO)/movies --session $(DEMO)/session --cs-mm 2.7 --template demo
+	$(BIN)/cryosnake init $(DEMO)/movies --session $(DEMO)/session --cs-mm 2.7 --template demo \
+	    --known-map $(DEMO)/truth/proteasome.mrc
 	$(BIN)/cryosnake run $(DEMO)/session
 	$(BIN)/cryosnake simulate $(DEMO)/movies --truth $(DEMO)/truth --seed 7 --movies 6 $(DEMO_MOVIES) \
 	    --append --quiet

@@ -24,6 +24,7 @@ from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision, as_table
+from cryosnake.files import write_text
 from cryosnake.preprocess.row import EMPTY_ROW
 from cryosnake.quick_star import read_tables
 from cryosnake.session.dag import SessionDag
@@ -126,10 +127,15 @@ def _finish_classes(session: Path, config: Config, batches: list[str]) -> None:
             (session / path).parent.mkdir(parents=True, exist_ok=True)
             (session / path).touch()
         write_star(session / layout.class2d_file(number, "decisions.star"), {"decisions": told})
+        for path in dag.volume_rounds.files(number):
+            (session / path).parent.mkdir(parents=True, exist_ok=True)
+            (session / path).touch()
     for path in dag.streamed(ask=print):
         (session / path).parent.mkdir(parents=True, exist_ok=True)
         (session / path).with_suffix(".star").touch()
         (session / path).write_text('{"problem": "-", "rows": []}')
+    if reached:
+        write_text(session / layout.RELION / "README.txt", "")
 
 
 def _finish(session: Path, batch: str, names: list[str], random: np.random.Generator) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from cryosnake.compute import use_threads
 from cryosnake.config import load_config
 from cryosnake.session.job import job_log
-from cryosnake.session.publish import refresh_all
-from cryosnake.stages.live_class2d import count_batch, refresh_is_due, refresh_live
+from cryosnake.stages.live_class2d import count_batch, refresh_is_due
+from cryosnake.stages.refresh import refresh_all
 
 with job_log(snakemake.log) as log:
     use_threads(snakemake.threads)
@@ -14,5 +14,4 @@ with job_log(snakemake.log) as log:
     particles = int(snakemake.wildcards.particles)
     count_batch(Path.cwd(), particles, snakemake.wildcards.batch)
     if refresh_is_due(Path.cwd()):
-        refresh_live(Path.cwd(), config)
         refresh_all(Path.cwd(), config)

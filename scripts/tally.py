@@ -5,7 +5,7 @@ from pathlib import Path
 from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.session.milestones import write_tally
-from cryosnake.session.publish import refresh_all
+from cryosnake.stages.refresh import refresh_all
 
 with job_log(snakemake.log) as log:
     config = load_config(snakemake.config)

@@ -266,8 +266,7 @@ def spoilt(session: Path, how) -> str:
         (lambda g, t: (g, t.assign(rlnDefocusU=np.nan)), "rlnDefocusU of 500 particles"),
         (lambda g, t: (g.assign(rlnImagePixelSize=0.0), t), "pixel size of 0.0 A"),
         (lambda g, t: (g.assign(rlnImagePixelSize=0.2), t), "pixels of 0.2 A"),
-        (lambda g, t: (g, t.iloc[:1]), "1 particles for 5 classes"),
-        (lambda g, t: (g, t.iloc[:4]), "4 particles for 5 classes"),
+        (lambda g, t: (g, t.iloc[:1]), "1 particles for 2 classes"),
         (
             lambda g, t: (g, t.assign(rlnImageName=t["rlnImageName"].str.replace("b00001", "b9"))),
             "results/particles/b9/particles.mrcs",

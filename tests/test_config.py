@@ -205,7 +205,7 @@ def test_tilted_thresholds():
 
 
 def test_a_template_turns_a_tilted_session_back():
-    assert load_config(layered(read_template("2d-tilted"), read_template("2d"))) == Config()
+    assert load_config(layered(read_template("3d-tilted"), read_template("3d"))) == Config()
     simple = load_config(layered(read_template("simple-tilted"), read_template("simple")))
     assert simple == load_config({"workflow": {"until": "particles"}})
 

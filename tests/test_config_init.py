@@ -169,7 +169,7 @@ def test_an_existing_config_is_not_overwritten(session):
 @pytest.mark.parametrize(
     ("input", "words"),
     [
-        ("particles.star", "is a STAR file, and sessions from micrographs or particles"),
+        ("particles.star", "no such file; expected a STAR file"),
         ("nowhere", "no such folder"),
         ("nowhere/*.tif", "no such folder"),
     ],
@@ -205,3 +205,15 @@ def test_the_command_lines_stages_are_those_of_the_configuration():
     from cryosnake.session.dag import STAGES
 
     assert tuple(stage.value for stage in Stage) == STAGES
+
+
+def test_a_known_map_is_compared_with(tmp_path):
+    folder = tmp_path / "movies"
+    folder.mkdir()
+    known = tmp_path / "control.mrc"
+    with pytest.raises(BadInputError, match=r"control\.mrc: no such file; expected a map"):
+        init_session(folder, tmp_path / "session", known_map=known)
+    known.touch()
+    init_session(folder, tmp_path / "session", known_map=known, say=lambda line: None)
+    config = load_config(tmp_path / "session" / "config.yaml")
+    assert config.validation.known_map == str(known)

@@ -22,6 +22,7 @@ from cryosnake import compute, layout  # noqa: E402
 from cryosnake.config import load_config  # noqa: E402
 from cryosnake.errors import SessionStopError  # noqa: E402
 from cryosnake.preprocess import movie as movie_step  # noqa: E402
+from cryosnake.preprocess import transfer  # noqa: E402
 from cryosnake.preprocess.batch import preprocess_batch  # noqa: E402
 from cryosnake.preprocess.journal import Journal, MovieResult, Note  # noqa: E402
 from cryosnake.session.ingest import take_in  # noqa: E402
@@ -113,7 +114,7 @@ def test_a_surprise_is_a_rejected_row_and_is_tried_again(session, monkeypatch):
         raise RuntimeError("something nobody thought of")
 
     with monkeypatch.context() as patch:
-        patch.setattr(movie_step, "fit_ctf", fails)
+        patch.setattr(transfer, "fit_ctf", fails)
         table = preprocess_batch(session, "b00000", config_of(session), CPU)
     assert (table["csnReason"] == "input").all()
     assert table["csnExplanation"].str.contains("RuntimeError: something nobody").all()

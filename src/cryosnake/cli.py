@@ -36,6 +36,14 @@ app = typer.Typer(
 )
 
 
+class Kind(StrEnum):
+    """What a session may start from."""
+
+    movies = "movies"
+    micrographs = "micrographs"
+    particles = "particles"
+
+
 class Stage(StrEnum):
     """Where a run may stop."""
 
@@ -43,6 +51,8 @@ class Stage(StrEnum):
     picking = "picking"
     particles = "particles"
     class2d = "class2d"
+    class3d = "class3d"
+    refine = "refine"
 
 
 def _fail(error: CryosnakeError) -> typer.Exit:
@@ -52,7 +62,13 @@ def _fail(error: CryosnakeError) -> typer.Exit:
 
 @app.command()
 def init(
-    input: Annotated[str, typer.Argument(help="Folder or glob of the movies.")],
+    input: Annotated[
+        str,
+        typer.Argument(
+            help="Folder or glob of movies (or micrographs), or a STAR file of micrographs or "
+            "particles."
+        ),
+    ],
     session: Annotated[Path, typer.Option(help="Folder of the session; made if need be.")],
     pixel_size_angst: Annotated[
         float | None, typer.Option(help="Pixel size of the movies as stored, in angstrom.")
@@ -64,7 +80,18 @@ def init(
         float | None, typer.Option(help="Exposure of one frame in electrons per square angstrom.")
     ] = None,
     gain: Annotated[Path | None, typer.Option(help="Gain reference (MRC, TIFF, .gain).")] = None,
-    template: Annotated[str, typer.Option(help="What is to be done: a template's name.")] = "2d",
+    template: Annotated[str, typer.Option(help="What is to be done: a template's name.")] = "3d",
+    kind: Annotated[
+        Kind | None, typer.Option(help="What a folder or glob holds; by default movies.")
+    ] = None,
+    no_ctf: Annotated[
+        bool,
+        typer.Option("--no-ctf", help="Take images as they are, without a CTF (denoised ones)."),
+    ] = False,
+    known_map: Annotated[
+        Path | None,
+        typer.Option(help="Map of a control sample; the result is compared with it, no more."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a config.yaml.")] = False,
 ) -> None:
     """Write a session's config.yaml; what can be read from the movies is not asked."""
@@ -81,6 +108,9 @@ def init(
             dose_e_per_angst2_per_frame=dose_e_per_angst2_per_frame,
             gain=gain,
             template=template,
+            kind=kind.value if kind else None,
+            ctf=not no_ctf,
+            known_map=known_map,
             force=force,
             say=typer.echo,
         )
@@ -99,11 +129,15 @@ def run(
     ] = None,
     profile: Annotated[str, typer.Option(help="Name or folder of a Snakemake profile.")] = "local",
     until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
+    finish: Annotated[
+        bool,
+        typer.Option("--finish", help="No more comes: a last round with the particles there are."),
+    ] = False,
 ) -> None:
     """Process a session: what is there, or, with --watch, as it arrives."""
     from cryosnake.session.starter import Order, run_session
 
-    order = Order(session, watch, cores, profile, until.value if until else None)
+    order = Order(session, watch, cores, profile, until.value if until else None, finish)
     try:
         code = run_session(order, say=typer.echo)
     except CryosnakeError as error:

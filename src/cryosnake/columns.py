@@ -19,7 +19,7 @@ class Column:
 
 _ALL = [
     # --- the ledger: which movies there are, in order of arrival ---
-    Column("csnBatch", "string", "-", "batch that holds the movie, b00000, b00001, ..."),
+    Column("csnBatch", "string", "-", "batch that holds the movie or the particle, b00000, b00001, ..."),
     Column(
         "csnMovieSize_bytes", "integer", "bytes", "size of the movie file when its batch closed"
     ),
@@ -36,6 +36,12 @@ _ALL = [
         "1 for the first time the movie was taken in; more when it was retried because the file changed",
     ),
     Column("csnArrival_s", "float", "s", "Unix time at which ingest took the movie in"),
+    Column(
+        "csnTakenIn",
+        "integer",
+        "-",
+        "particles of the given table that are in this batch and those before it",
+    ),
     # --- acquisition facts ---
     Column(
         "csnAcquisitionTime",
@@ -267,6 +273,12 @@ _ALL = [
     ),
     Column("csnParticleScale", "float", "-", "scale of the particle against its class average"),
     # --- volumes held against the class averages ---
+    Column("csnVolumeEngine", "string", "-", "program that made the volumes"),
+    Column("csnVolumePopulation", "integer", "-", "particles whose best class is this volume"),
+    Column("csnVolumeEvidence", "float", "-", "mean csnLogEvidence of its particles"),
+    Column("csnEmptyShare", "float", "0-1", "share of the particles that show none of the volumes"),
+    Column("csnVolumeVerdict", "string", "-", "pass or unsure: whether the choice is clear"),
+    Column("csnVolumeFeatureless", "float", "-", "score of the chosen volume made a ball"),
     Column("csnVolume", "string", "-", "name of a volume that was cross-validated"),
     Column(
         "csnVolumeScore",
@@ -291,6 +303,25 @@ _ALL = [
         "against the winner: same, mirrored, unsure, different; undetermined for the winner",
     ),
     Column("csnVolumeChosen", "flag", "1 yes, 0 no", "the volume goes on"),
+    # --- directions of a refined map ---
+    Column("csnConeAngle_deg", "float", "deg", "half the opening of the cones about directions"),
+    Column("csnConeBest_angst", "float", "A", "finest resolution of all cones; 999: none"),
+    Column("csnConeWorst_angst", "float", "A", "coarsest resolution of all cones; 999: none"),
+    Column("csnConeMean_angst", "float", "A", "inverse of the cones' mean frequency; 999: none"),
+    Column("csnConeDeviation_angst", "float", "A", "standard deviation over the cones"),
+    Column(
+        "csnConeAreaRatio",
+        "float",
+        "0-1",
+        "small over large areas below the cones' curves: 1 for an even map",
+    ),
+    Column(
+        "csnConeResolution_angst",
+        "float",
+        "A",
+        "resolution of a cone, where its correlation falls below 0.143; 999: none",
+    ),
+    Column("csnConeArea", "float", "shells", "area below the curve of a cone"),
     # --- decisions ---
     Column("csnTime", "string", "-", "time of the decision, ISO 8601, UTC"),
     Column(

@@ -1,6 +1,7 @@
 """Writing files whole or not at all: a temporary name in the same folder, then a rename."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,3 +43,17 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a text file whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Make `target` a copy of a finished file, whole or not at all; a hard link where that can be.
+
+    Files are replaced, never changed in place: the link stays what it was when the source is
+    written anew.
+    """
+    with written_whole(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)

@@ -25,6 +25,14 @@ def write_mrc(path: str | os.PathLike, data: np.ndarray, pixel_size_angst: float
         mrc.voxel_size = pixel_size_angst
 
 
+def write_volume(path: str | os.PathLike, volume: np.ndarray, pixel_size_angst: float) -> None:
+    """Write a map (n, n, n) as an MRC volume whole or not at all (float32)."""
+    with written_whole(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(volume, np.float32))
+        mrc.set_volume()
+        mrc.voxel_size = pixel_size_angst
+
+
 def read_mrc(path: str | os.PathLike) -> tuple[np.ndarray, float]:
     """Read an MRC file: its data as stored and the pixel size in angstrom.
 

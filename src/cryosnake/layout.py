@@ -5,6 +5,8 @@ from pathlib import Path
 RESULTS = "results"
 BATCHES = f"{RESULTS}/batches"
 LEFT_OUT = f"{BATCHES}/left_out.json"
+#: What is known of the table of particles that a session started from.
+GIVEN_TABLE = f"{BATCHES}/table.json"
 TICKS = f"{RESULTS}/ingest"
 PREPROCESS = f"{RESULTS}/preprocess"
 TALLY = f"{RESULTS}/tally"
@@ -20,12 +22,20 @@ CONSENSUS_DECISIONS = f"{TRAINING}/consensus_decisions.star"
 AGREEMENT = f"{TRAINING}/agreement.json"
 PARTICLES = f"{RESULTS}/particles"
 CLASS2D = f"{RESULTS}/class2d"
+ABINITIO = f"{RESULTS}/abinitio"
+CLASS3D = f"{RESULTS}/class3d"
+VALIDATION = f"{RESULTS}/validation"
+CROSSVALIDATION = f"{VALIDATION}/crossvalidation.star"
+REFINE = f"{RESULTS}/refine"
+VERDICT = f"{RESULTS}/verdict.json"
 GAIN = f"{RESULTS}/gain.json"
 DETECTOR = f"{RESULTS}/detector"
 MICROGRAPHS = f"{RESULTS}/micrographs.star"
 METRICS = f"{RESULTS}/metrics.csv"
 DECISIONS = f"{RESULTS}/decisions.star"
 REPORT = f"{RESULTS}/report.html"
+#: A folder that RELION opens.
+RELION = f"{RESULTS}/session/relion"
 #: Held by the process that runs the session; says who it is.
 RUN_LOCK = ".cryosnake.lock"
 
@@ -75,9 +85,14 @@ def particle_subset(particles: int) -> str:
     return f"{SUBSETS}/particles_{particles}.star"
 
 
+def class2d_folder(particles: int) -> str:
+    """The 2D classification that was started at so many particles."""
+    return f"{CLASS2D}/{particles}"
+
+
 def class2d_file(particles: int, name: str) -> str:
-    """A file of the 2D classification that was started at so many particles."""
-    return f"{CLASS2D}/{particles}/{name}"
+    """A file of it."""
+    return f"{class2d_folder(particles)}/{name}"
 
 
 def class2d_stream(particles: int, batch: str, suffix: str) -> str:
@@ -89,6 +104,62 @@ def class2d_stream(particles: int, batch: str, suffix: str) -> str:
 def class2d_live(suffix: str) -> str:
     """The newest state of the classes, with all particles that were assigned to them."""
     return f"{CLASS2D}/live.{suffix}"
+
+
+def abinitio_folder(particles: int) -> str:
+    """The ab initio volumes of the particles kept of a 2D round."""
+    return f"{ABINITIO}/{particles}"
+
+
+def abinitio_file(particles: int, name: str) -> str:
+    """A file of them."""
+    return f"{abinitio_folder(particles)}/{name}"
+
+
+def class3d_folder(particles: int) -> str:
+    """The 3D classification of the same particles."""
+    return f"{CLASS3D}/{particles}"
+
+
+def class3d_file(particles: int, name: str) -> str:
+    """A file of it."""
+    return f"{class3d_folder(particles)}/{name}"
+
+
+def validation_file(particles: int, name: str) -> str:
+    """A file of the two branches that check each other (`branch2d/round1/...`, `branch3d/...`), or
+    of what came of it."""
+    return f"{VALIDATION}/{particles}/{name}"
+
+
+def branch2d_folder(particles: int, number: int) -> str:
+    """A round, from 1, of the branch in 2D."""
+    return validation_file(particles, f"branch2d/round{number}")
+
+
+def branch3d_folder(particles: int) -> str:
+    """The branch in 3D."""
+    return validation_file(particles, "branch3d")
+
+
+def refine_file(particles: int, name: str) -> str:
+    """A file of the refinement."""
+    return f"{REFINE}/{particles}/{name}"
+
+
+def volume_decisions(particles: int) -> list[str]:
+    """The decisions about a round's volumes, in the order of the steps."""
+    folders = [
+        class3d_folder(particles),
+        branch2d_folder(particles, 1),
+        branch2d_folder(particles, 2),
+        branch3d_folder(particles),
+        f"{VALIDATION}/{particles}",
+        f"{REFINE}/{particles}/stack",
+        f"{REFINE}/{particles}",
+    ]
+    forecast = refine_file(particles, "forecast_decisions.star")
+    return [*(f"{folder}/decisions.star" for folder in folders), forecast]
 
 
 def picker_star(picker: str) -> str:

@@ -23,7 +23,7 @@ checkpoint tally_particles:
 rule freeze_particles:
     input:
         tables=round_tables,
-        model=f"results/picking/model/v{settings.picking.model_version}.json",
+        model=picking_model,
     output:
         "results/subsets/particles_{particles}.star",
     log:

@@ -100,6 +100,39 @@ def label_overrides(wildcards):
     return session.rounds.overrides()
 
 
+def volumes_memory(wildcards):
+    """Memory of a 3D job in MB: buffers, and about 50 kB for each particle."""
+    return settings.compute.memory_mb + int(wildcards.particles) // 20
+
+
+def refine_memory(wildcards):
+    """Memory of a refinement in MB: buffers, and about 100 kB for each particle."""
+    return settings.compute.memory_mb + int(wildcards.particles) // 10
+
+
+def branch2d_particles(wildcards):
+    """What a round of the branch in 2D takes: the particles of the 3D class, or of the round
+    before."""
+    return session.volume_rounds.branch2d_input(
+        int(wildcards.particles), int(wildcards.number)
+    )
+
+
+def branch2d_classes(wildcards):
+    """The classes of all rounds of the branch in 2D."""
+    return session.volume_rounds.branch2d_classes(int(wildcards.particles))
+
+
+def refine_start(wildcards):
+    """The refinement of the round before; that it is done again changes nothing."""
+    return ancient(session.volume_rounds.refined_before(int(wildcards.particles)))
+
+
+def volumes(wildcards):
+    """What is wanted in 3D of every round that has its particles."""
+    return session.volumes(ask_tally)
+
+
 def picking_model(wildcards):
     """The model to pick with, once it can be trained."""
     return session.model(ask_tally)
@@ -123,11 +156,13 @@ def all_tables(wildcards):
 
 def session_tables(wildcards):
     """The tables of the session, once this run takes in no more and there is something to show."""
-    return (
-        ["results/micrographs.star"]
-        if all_tables(wildcards) and session.batches()
-        else []
-    )
+    all_tables(wildcards)  # more may come
+    return ["results/micrographs.star"] if session.batches() else []
+
+
+def relion_folder(wildcards):
+    """The folder that RELION opens, once there are particles to open it with."""
+    return ["results/session/relion/README.txt"] if classes2d(wildcards) else []
 
 
 def session_report(wildcards):

@@ -51,3 +51,18 @@ rule session_tables:
     localrule: True
     script:
         "../../scripts/session_tables.py"
+
+
+rule relion_folder:
+    input:
+        classes2d=classes2d,
+        volumes=volumes,
+        micrographs=ancient("results/micrographs.star"),
+    output:
+        "results/session/relion/README.txt",
+    log:
+        "results/logs/relion_folder.log",
+    priority: 50
+    localrule: True
+    script:
+        "../../scripts/relion_folder.py"

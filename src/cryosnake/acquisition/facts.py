@@ -1,6 +1,7 @@
 """Facts of the acquisition, and how those of several sources become one."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath, PureWindowsPath
 
@@ -9,6 +10,8 @@ from cryosnake.errors import BadInputError
 
 TOLERANCE = 0.01
 REQUIRED = ("pixel_size_angst", "voltage_kv", "cs_mm", "dose_e_per_angst2_per_frame")
+#: What is needed of a motion-corrected micrograph.
+REQUIRED_OF_MICROGRAPHS = REQUIRED[:3]
 _CONFIGURED = (*REQUIRED, "amplitude_contrast", "gain")
 _COMPARED = ("pixel_size_angst", "voltage_kv", "cs_mm", "dose_e_per_angst2_per_frame", "frames")
 
@@ -122,13 +125,16 @@ def combined(*sources: Facts) -> Facts:
     )
 
 
-def merge(config: AcquisitionConfig, found: Facts) -> tuple[Facts, list[Contradiction]]:
+def merge(
+    config: AcquisitionConfig, found: Facts, *, required: Sequence[str] = REQUIRED
+) -> tuple[Facts, list[Contradiction]]:
     """Facts that are used: the configuration's where it has them, else the microscope's.
 
     Parameters
     ----------
     config : the section `acquisition` of the configuration.
     found : what `find_metadata` found.
+    required : the facts that must be known.
 
     Returns
     -------
@@ -156,7 +162,7 @@ def merge(config: AcquisitionConfig, found: Facts) -> tuple[Facts, list[Contradi
             contradictions.append(
                 Contradiction(other.name, values[other.name], other.value, other.source)
             )
-    for name in REQUIRED:
+    for name in required:
         if values[name] is None:
             raise BadInputError(
                 None,

@@ -70,13 +70,13 @@ def particle_input(
     BadInputError : a column is missing or not a number everywhere, optics groups of different
         images or microscopes, or no particle.
     """
+    if table.empty:
+        raise BadInputError(path, "no particle", "at least one")
     for block, columns, name in ((groups, _OF_OPTICS + _OF_IMAGES, "optics"),
                                  (table, _OF_PARTICLES, "particles")):  # fmt: skip
         for column in columns:
             if column not in block:
                 raise BadInputError(path, f"data_{name} has no column {column}", "one")
-    if table.empty:
-        raise BadInputError(path, "no particle", "at least one")
     used = groups[groups["rlnOpticsGroup"].isin(table["rlnOpticsGroup"])]
     for column in _OF_OPTICS + _OF_IMAGES + ["csnPhaseFlipped"]:
         values = used.get(column, pd.Series([0.0])).astype(float).round(6).unique()

@@ -1,6 +1,5 @@
-"""Starting a session: make its config.yaml from a movie folder, asking nothing that can be read."""
+"""Starting a session: make its config.yaml from its input, asking nothing that can be read."""
 
-import glob
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +8,12 @@ from pathlib import Path, PureWindowsPath
 from cryosnake.acquisition import Facts, find_metadata
 from cryosnake.config.describe import Setting, plain, settings
 from cryosnake.config.generate import yaml_value
+from cryosnake.config.init_input import SessionInput, find_input
 from cryosnake.config.load import layered, load_config, read_template
 from cryosnake.config.model import Config
 from cryosnake.config.naming import looks_like_gain
 from cryosnake.errors import BadInputError
 from cryosnake.files import write_text
-
-#: Facts without which a movie cannot be processed; where the config leaves them open, each movie's
-#: own metadata must give them.
-REQUIRED = ("pixel_size_angst", "voltage_kv", "cs_mm", "dose_e_per_angst2_per_frame")
 
 #: EER: these change with how frames are grouped and rendered, so a number written down now would be
 #: wrong as soon as an operator changes that.
@@ -37,12 +33,14 @@ class NewSession:
     facts : acquisition key -> value in the file (`None`: not known).
     sources : acquisition key -> where the value is from; only of keys that have one.
     missing : keys that neither the caller nor the metadata gave, dotted names.
+    kind : what the session starts from.
     """
 
     config_path: Path
     facts: dict
     sources: dict[str, str]
     missing: list[str]
+    kind: str = "movies"
 
 
 def init_session(
@@ -55,11 +53,14 @@ def init_session(
     amplitude_contrast: float | None = None,
     dose_e_per_angst2_per_frame: float | None = None,
     gain: str | os.PathLike | None = None,
-    template: str = "2d",
+    template: str = "3d",
+    kind: str | None = None,
+    ctf: bool = True,
+    known_map: str | os.PathLike | None = None,
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> NewSession:
-    """Write `session_dir/config.yaml` for the movies of a folder or glob.
+    """Write `session_dir/config.yaml` for movies, micrographs or particles.
 
     The file holds what an operator chooses (level 0), the facts of the acquisition, and what the
     template changes. Values given here win over the metadata of the first movie that can be read.
@@ -67,24 +68,29 @@ def init_session(
 
     Parameters
     ----------
-    input : folder or glob of movies.
+    input : folder or glob of movies (or micrographs), or a STAR file of micrographs or particles,
+        whose own facts are left to it.
     gain : gain reference; else the one that the metadata names, or the only candidate beside the
         movies.
     template : name of a template (`config/templates`).
+    kind : `movies` or `micrographs`: what a folder or glob holds; None: movies, or what the STAR
+        file holds.
+    ctf : False: images are taken as they are (`ctf.fit: false`).
+    known_map : MRC file of a map that the result is compared with (`validation.known_map`).
     force : replace a config.yaml that exists.
     say : told, line by line, what was found and from where, and which keys are missing.
 
     Raises
     ------
-    BadInputError : no such folder, a STAR file, a value out of range, an unknown template, or a
-        config.yaml that exists already.
+    BadInputError : no such folder, a table that cannot be used, a fact that does not apply to the
+        input, a value out of range, an unknown template, or a config.yaml that exists already.
     """
     session_dir = Path(session_dir)
     config_path = session_dir / "config.yaml"
     if config_path.exists() and not force:
         raise BadInputError(config_path, "exists already", "a new session, or --force")
-    pattern = _absolute_input(input)
-    movies = _movies(pattern, Config().input.suffixes)
+    start = find_input(input, kind, ctf=ctf)
+    pattern = start.path
 
     given = {
         "pixel_size_angst": pixel_size_angst,
@@ -96,15 +102,26 @@ def init_session(
     }
     if gain is not None and not Path(gain).is_file():
         raise BadInputError(gain, "no such file", "a gain reference")
+    if known_map is not None and not Path(known_map).is_file():
+        raise BadInputError(known_map, "no such file", "a map (MRC)")
     facts = {key: value for key, value in given.items() if value is not None}
+    _check_facts(facts, start)
     sources = dict.fromkeys(facts, "given")
-    say(_movies_in_words(pattern, len(movies)))
+    say(start.words)
 
-    found, movie = _first_facts(movies, say)
+    found, movie = _first_facts([] if start.kind == "particles" else start.files, say)
     rendered: list[str] = []
     for key in given:
+        told = start.told.get(key)
+        if told is not None and key not in facts:
+            if key == "amplitude_contrast":  # the configuration always has one, and it wins
+                facts[key], sources[key] = told, "the table"
+                continue
+            rendered.append(key)
+            say(f"  acquisition.{key} is left to the table ({told:g} for its first micrograph)")
+            continue
         value = getattr(found, key, None) if found is not None else None
-        if value is None or key in facts or key == "gain":
+        if value is None or key in facts or key in ("gain", *_unused(start)):
             continue
         if movie.suffix.lower() == ".eer" and key in _OF_THE_RENDERING:
             rendered.append(key)
@@ -112,20 +129,22 @@ def init_session(
             continue
         facts[key] = float(f"{value:.6g}")  # headers hold 32-bit floats
         sources[key] = _short(found.source.get(key, movie), pattern)
-    if "gain" not in facts:
+    if "gain" not in facts and start.kind == "movies":
         named = found.gain if found is not None else None
         _find_gain(named, movie, pattern, facts, sources, say)
 
     content = layered(
         read_template(template),
         {
-            "input": {"path": pattern},
+            "input": {"kind": start.kind, "path": pattern},
             "acquisition": facts,
+            "ctf": {} if ctf else {"fit": False},
+            "validation": {} if known_map is None else {"known_map": os.path.abspath(known_map)},
             "report": {"title": session_dir.resolve().name or Config().report.title},
         },
     )
     config = load_config(content)
-    missing = [f"acquisition.{key}" for key in REQUIRED if key not in [*facts, *rendered]]
+    missing = [f"acquisition.{key}" for key in start.needed if key not in [*facts, *rendered]]
     write_text(config_path, _as_yaml(config, content, sources, missing, template))
     for key, value in facts.items():
         shown = f"{value:g}" if isinstance(value, float) else value
@@ -138,51 +157,28 @@ def init_session(
         say(
             "add the missing keys to it, unless the microscope's metadata will come with the movies"
         )
-    return NewSession(config_path, {k: facts.get(k) for k in given}, sources, missing)
+    return NewSession(config_path, {k: facts.get(k) for k in given}, sources, missing, start.kind)
 
 
-def _absolute_input(input: str | os.PathLike) -> str:
-    text = os.path.abspath(os.path.expanduser(os.fspath(input)))
-    if text.lower().endswith(".star"):
-        raise BadInputError(
-            text,
-            "is a STAR file, and sessions from micrographs or particles are not supported yet",
-            "a folder or glob of movies",
-        )
-    if glob.has_magic(text) and not Path(text).exists():
-        fixed = Path(text)
-        while glob.has_magic(str(fixed)):
-            fixed = fixed.parent
-        if not fixed.is_dir():
-            raise BadInputError(fixed, "no such folder", "a folder or glob of movies")
-    elif not Path(text).exists():
-        raise BadInputError(text, "no such folder", "a folder or glob of movies")
-    return text
+def _unused(start: SessionInput) -> tuple[str, ...]:
+    """Facts that mean nothing for this input."""
+    if start.kind == "movies":
+        return ()
+    of_movies = ("dose_e_per_angst2_per_frame", "gain")
+    if start.kind == "micrographs":
+        return of_movies
+    return ("pixel_size_angst", "voltage_kv", "cs_mm", "amplitude_contrast", *of_movies)
 
 
-def _movies(pattern: str, suffixes: list[str]) -> list[Path]:
-    """Movies in order of their names; what looks like a gain reference is left out."""
-    path = Path(pattern)
-    if path.is_dir():
-        names = (os.path.join(folder, name) for folder, _, files in os.walk(path) for name in files)
-    elif path.exists():
-        names = [pattern]
-    else:
-        names = glob.glob(pattern, recursive=True)
-    endings = tuple(suffixes)
-    return sorted(
-        Path(name)
-        for name in names
-        if name.lower().endswith(endings)
-        and not os.path.basename(name).startswith(".")
-        and not looks_like_gain(name)
-    )
-
-
-def _movies_in_words(pattern: str, number: int) -> str:
-    if number:
-        return f"{number} movie{'s' if number > 1 else ''} in {pattern}"
-    return f"no movies yet in {pattern}: the session can start, and waits for them"
+def _check_facts(facts: dict, start: SessionInput) -> None:
+    """Refuse what would be ignored."""
+    for key in _unused(start):
+        if key in facts:
+            raise BadInputError(
+                None,
+                f"{key} = {facts[key]} is given",
+                f"nothing, as the session starts from {start.kind}",
+            )
 
 
 def _first_facts(

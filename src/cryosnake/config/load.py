@@ -125,7 +125,7 @@ def _shown(value: Any) -> str:
 def _one_line(error: dict, content: Mapping) -> tuple[str, str]:
     location = [str(part) for part in error["loc"]]
     if error["type"] == "does_not_fit":
-        location.append(error["ctx"]["key"])
+        location += error["ctx"]["key"].split(".")
     section, key = (location + [""])[:2]
     if error["type"] == "extra_forbidden" and len(location) <= 2:
         return _unknown_key(section, key, error["input"])

@@ -9,6 +9,7 @@ unit in its name, its range, its help and an expert level beside its default:
 2 : how a method works.
 """
 
+import re
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -46,11 +47,18 @@ class Section(BaseModel):
 class InputConfig(Section):
     """What is processed."""
 
-    kind: Literal["movies"] = setting("movies", "what the session starts from", expert=0)
-    path: str = setting("", "folder (searched with its subfolders) or glob of the movies", expert=0)
+    kind: Literal["movies", "micrographs", "particles"] = setting(
+        "movies", "what the session starts from", expert=0
+    )
+    path: str = setting(
+        "",
+        "folder (searched with its subfolders) or glob of movies or of micrographs (MRC), or a "
+        "STAR file of micrographs or particles",
+        expert=0,
+    )
     suffixes: list[str] = setting(
         [".tif", ".tiff", ".mrc", ".mrcs", ".eer"],
-        "endings of movie files, where `path` is a folder",
+        "endings of movie files, where `path` is a folder of movies",
         expert=1,
         min_length=1,
     )
@@ -61,6 +69,11 @@ class InputConfig(Section):
             all(len(s) > 1 and s.startswith(".") for s in self.suffixes),
             "suffixes",
             "endings that begin with a dot, such as .tif",
+        )
+        self._require(
+            self.kind != "particles" or not self.path or self.path.lower().endswith(".star"),
+            "path",
+            "a STAR file, where input.kind = particles",
         )
         return self
 
@@ -142,6 +155,9 @@ class IngestConfig(Section):
         expert=1,
     )
     batch_movies: int = setting(20, "movies in a batch", expert=1, ge=1, le=1000)
+    batch_particles: int = setting(
+        2000, "particles in a batch, where the session starts from them", expert=1, ge=10
+    )
     batch_timeout_s: float = setting(
         300, "close a smaller batch when its first movie has waited this long", expert=1, ge=0
     )
@@ -156,6 +172,12 @@ class IngestConfig(Section):
         "watch mode ends when a file of this name lies in the movie folder or the session",
         expert=1,
         min_length=1,
+    )
+    finish: bool = setting(
+        False,
+        "no more comes: the particles that are there make a last round in 2D and 3D, although they "
+        "are fewer than the next round asks for (a watched session that has ended does so, too)",
+        expert=0,
     )
     poll_s: float = setting(5, "watch mode looks for new movies this often", expert=2, gt=0)
 
@@ -198,6 +220,12 @@ class MotionConfig(Section):
 class CtfConfig(Section):
     """The CTF fit."""
 
+    fit: bool = setting(
+        True,
+        "fit the CTF, where it is not given with the micrographs; false: images are taken as they "
+        "are, as if nothing had transferred them (denoised images)",
+        expert=1,
+    )
     resolution_low_angst: float = setting(30, "coarsest resolution fitted", expert=1, gt=5, le=200)
     resolution_high_angst: float = setting(4.0, "finest resolution fitted", expert=1, gt=1, le=20)
     defocus_min_angst: float = setting(2000, "smallest defocus searched", expert=1, ge=0)
@@ -333,9 +361,10 @@ class MilestonesConfig(Section):
 class WorkflowConfig(Section):
     """How far a session goes."""
 
-    until: Literal["curation", "picking", "particles", "class2d"] = setting(
-        "class2d",
-        "last stage: curated micrographs, coordinates, extracted particles, or 2D classes",
+    until: Literal["curation", "picking", "particles", "class2d", "class3d", "refine"] = setting(
+        "refine",
+        "last stage: curated micrographs, coordinates, extracted particles, 2D classes, 3D classes, "
+        "or a refined map",
         expert=0,
     )
 
@@ -519,6 +548,115 @@ class Class2dConfig(Section):
         return self
 
 
+class AbInitioConfig(Section):
+    """Volumes from the particles of good 2D classes alone, without template and symmetry."""
+
+    engine: Literal["native", "relion"] = setting(
+        "native", "native, or the initial model of an installed RELION", expert=0
+    )
+    volumes: int = setting(2, "volumes that compete for the particles", expert=1, ge=1, le=20)
+    restarts: int = setting(
+        3,
+        "random starts of which the most probable goes on (native engine)",
+        expert=2,
+        ge=1,
+        le=20,
+    )
+
+
+class Class3dConfig(Section):
+    """3D classification from the ab initio volumes; the most populated class goes on."""
+
+    engine: Literal["native", "relion"] = setting(
+        "native", "native, or relion_refine of an installed RELION", expert=0
+    )
+    rounds: list[int] | None = setting(
+        None, "2D rounds, by their number of particles, that 3D follows; null: all", expert=1
+    )
+    particles_max: int = setting(
+        200000, "at most so many particles are classified, drawn at random", expert=1, ge=100
+    )
+    relion_command: str = setting(
+        "relion_refine", "program of the engine relion, here and ab initio", expert=1, min_length=1
+    )
+    relion_iterations: int = setting(
+        25, "iterations of RELION's 3D classification", expert=2, ge=1, le=999
+    )
+
+
+class Branch2dRound(Section):
+    """A 2D classification of the particles kept in 3D."""
+
+    classes: int = setting(..., "number of classes, fewer where particles are few", expert=1, ge=2)
+    most_populated: int = setting(..., "so many of them may go on", expert=1, ge=1)
+
+
+class ValidationConfig(Section):
+    """Two branches from the same particles, in 2D and in 3D, that check each other."""
+
+    rounds2d: list[Branch2dRound] = setting(
+        [
+            Branch2dRound(classes=100, most_populated=40),
+            Branch2dRound(classes=50, most_populated=20),
+        ],
+        "2D classifications one after the other; the good ones of the most populated go on",
+        expert=1,
+        min_length=1,
+        max_length=2,
+    )
+    volumes: int = setting(
+        3, "ab initio volumes of the 3D branch, sorted by a 3D classification", expert=1, ge=1
+    )
+    known_map: str | None = setting(
+        None,
+        "MRC file of a map to compare the result with (a control sample); used for nothing else",
+        expert=1,
+    )
+
+
+class RefineConfig(Section):
+    """Refinement of the volume that agrees best with the 2D averages."""
+
+    engine: Literal["native", "relion"] = setting(
+        "native", "native, or auto-refine of an installed RELION", expert=0
+    )
+    postprocess: Literal["native", "relion"] = setting(
+        "native", "FSC, mask and sharpening: native, or relion_postprocess", expert=1
+    )
+    pixel_size_angst: float = setting(
+        1.5,
+        "particles are extracted again at this pixel size, or the micrograph's if that is coarser",
+        expert=1,
+        gt=0.1,
+        lt=20,
+    )
+    symmetry: str = setting(
+        "C1", "point group that is applied: C1, C2, ..., D2, ..., T, O, I", expert=0
+    )
+    per_particle_defocus: bool = setting(
+        False, "refine the defocus of each particle (native engine)", expert=1
+    )
+    target_angst: float = setting(
+        3.5, "resolution that the forecast is made for", expert=0, gt=1, lt=50
+    )
+    relion_command: str = setting(
+        "relion_refine_mpi", "program of the engine relion", expert=1, min_length=1
+    )
+    relion_mpi: str = setting(
+        "mpirun --oversubscribe -n 3", "starts that program", expert=1, min_length=1
+    )
+    postprocess_command: str = setting(
+        "relion_postprocess", "program of the postprocessing by RELION", expert=1, min_length=1
+    )
+
+    @field_validator("symmetry")
+    @classmethod
+    def _group(cls, value: str) -> str:
+        if not re.fullmatch(r"C[1-9]\d?|D[2-9]|D[1-9]\d|T|O|I", value):
+            raise PydanticCustomError("point_group", "a point group: C1, C7, D2, T, O, I, ...")
+        return value
+
+
 class ComputeConfig(Section):
     """Seed, devices and budgets."""
 
@@ -555,6 +693,20 @@ class Config(Section):
     picking: PickingConfig = Field(default_factory=PickingConfig)
     particles: ParticlesConfig = Field(default_factory=ParticlesConfig)
     class2d: Class2dConfig = Field(default_factory=Class2dConfig)
+    abinitio: AbInitioConfig = Field(default_factory=AbInitioConfig)
+    class3d: Class3dConfig = Field(default_factory=Class3dConfig)
+    validation: ValidationConfig = Field(default_factory=ValidationConfig)
+    refine: RefineConfig = Field(default_factory=RefineConfig)
     workflow: WorkflowConfig = Field(default_factory=WorkflowConfig)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @model_validator(mode="after")
+    def _volumes_follow_rounds(self):
+        numbers = [one.particles for one in self.class2d.rounds]
+        self._require(
+            set(self.class3d.rounds or []) <= set(numbers),
+            "class3d.rounds",
+            f"some of class2d.rounds: {', '.join(map(str, numbers))}",
+        )
+        return self

@@ -6,7 +6,7 @@ Each is a pure function that gives a `Verdict`; thresholds come from the configu
 
 from cryosnake.curation.agreement import Agreement, agreement
 from cryosnake.curation.classifier import classify_features, classify_micrograph
-from cryosnake.curation.curate import Ctf, curate_micrograph
+from cryosnake.curation.curate import COMPUTED, Ctf, curate_micrograph
 from cryosnake.curation.dose import apply_dose_filter, derive_acceptance, dose_reference
 from cryosnake.curation.features import FEATURES, measure_features
 from cryosnake.curation.filters import (
@@ -22,6 +22,7 @@ from cryosnake.curation.spectrum import quadrant_spectrum_correlations, spectrum
 from cryosnake.curation.verdict import FILTERS, FLAG_COLUMNS, Verdict, movie_columns
 
 __all__ = [
+    "COMPUTED",
     "FEATURES",
     "FILTERS",
     "FLAG_COLUMNS",

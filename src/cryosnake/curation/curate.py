@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,9 @@ from cryosnake.curation.filters import class_filter, ctf_filter, drift_filter
 from cryosnake.curation.fixed_pattern import gain_residual, stripe_ratio
 from cryosnake.curation.spectrum import quadrant_spectrum_correlations, spectrum_filter
 from cryosnake.curation.verdict import Verdict, rejects
+
+#: The filters of one movie, in the order in which they are asked.
+COMPUTED = ("drift", "spectrum", "class", "ctf")
 
 
 class Ctf(Protocol):
@@ -36,6 +39,7 @@ def curate_micrograph(
     config: CurationConfig,
     gain: np.ndarray | torch.Tensor | None = None,
     shifts_px: np.ndarray | None = None,
+    filters: Collection[str] = COMPUTED,
 ) -> list[Verdict]:
     """Judge one movie.
 
@@ -50,6 +54,8 @@ def curate_micrograph(
         rejected movie is not fitted; in mode `all` every filter is computed.
     gain, shifts_px : the gain reference as it was applied, turned onto the frames, and the (F, 2)
         shifts; with both, the sum is searched for the pattern of the reference.
+    filters : those that can be computed: a micrograph without frames has no drift, one that is
+        taken as it is no CTF.
 
     Returns
     -------
@@ -58,6 +64,7 @@ def curate_micrograph(
     image = torch.as_tensor(image).to(torch.float32)
     verdicts = []
     for verdict in _verdicts(
+        filters,
         image,
         pixel_size_angst,
         (drift_max_angst, drift_path_angst),
@@ -72,9 +79,12 @@ def curate_micrograph(
     return verdicts
 
 
-def _verdicts(image, pixel_size_angst, drift_angst, ctf, config, gain, shifts_px) -> Iterator:
+def _verdicts(
+    filters, image, pixel_size_angst, drift_angst, ctf, config, gain, shifts_px
+) -> Iterator:
     """The verdicts one by one, so that what is not asked for is not computed."""
-    yield drift_filter(*drift_angst, config)
+    if "drift" in filters:
+        yield drift_filter(*drift_angst, config)
     strength = math.nan
     if gain is not None and shifts_px is not None:
         strength, uncertainty = gain_residual(image, gain, shifts_px)
@@ -87,6 +97,8 @@ def _verdicts(image, pixel_size_angst, drift_angst, ctf, config, gain, shifts_px
         gain_strength=strength,
     )
     yield class_filter(classify_micrograph(image, pixel_size_angst), config)
+    if "ctf" not in filters:
+        return
     fit = ctf() if callable(ctf) else ctf
     if fit is None:
         yield ctf_filter(math.nan, math.nan, math.nan, config)

@@ -12,6 +12,7 @@ from cryosnake.particles.table import (
     merge_particles,
     read_particles,
     regroup_particles,
+    write_no_particles,
     write_particles,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "read_images",
     "read_particles",
     "regroup_particles",
+    "write_no_particles",
     "write_particles",
     "written_stack",
 ]

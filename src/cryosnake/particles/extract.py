@@ -8,6 +8,7 @@ import torch
 
 from cryosnake.errors import BadInputError
 from cryosnake.particles.flags import Metrics, measure
+from cryosnake.particles.flatten import flattened
 from cryosnake.particles.normalise import normalised, without_dust
 from cryosnake.particles.optics import ParticleCtf, delocalisation_px, phase_flipped
 from cryosnake.particles.rescale import cut_windows, good_size_above, rescaled
@@ -138,6 +139,8 @@ def extract_chunks(
         return
     if settings.dust_sigma:
         image, _ = without_dust(image, settings.dust_sigma, seed=[settings.seed, seed])
+    if settings.flatten:
+        image = flattened(image, pixel_size_angst)
     field = torch.from_numpy(np.ascontiguousarray(image)).to(device)
     work_px = settings.box_px
     if settings.phase_flip:

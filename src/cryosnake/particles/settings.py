@@ -19,6 +19,7 @@ class ExtractionSettings:
     dust_sigma : pixels of the micrograph that differ from their surroundings by more standard
         deviations become noise; 0 leaves all as they are.
     phase_flip : multiply by the sign of the CTF.
+    flatten : divide the micrograph by its amplitude spectrum first (`flatten.flattened`).
     recentre : put the box where the table's `rlnOriginX/YAngst` say the particle is; otherwise
         where its coordinates are. It matters for re-extraction only.
     float16 : write 16-bit floats (MRC mode 12) in place of 32-bit ones (mode 2).
@@ -33,6 +34,7 @@ class ExtractionSettings:
     ramp: bool = True
     dust_sigma: float = 6.0
     phase_flip: bool = False
+    flatten: bool = False
     recentre: bool = True
     float16: bool = False
     seed: int = 1

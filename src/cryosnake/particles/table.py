@@ -101,6 +101,12 @@ def write_particles(path: str | os.PathLike, optics: pd.DataFrame, particles: pd
     write_star(path, {"optics": optics, "particles": particles})
 
 
+def write_no_particles(path: str | os.PathLike) -> None:
+    """Write a particle table without particles and optics groups: of a step without a result."""
+    nothing = pd.DataFrame({"rlnImageName": [], "rlnClassNumber": []})
+    write_particles(path, pd.DataFrame({"rlnOpticsGroup": []}), nothing)
+
+
 def read_particles(path: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Optics groups and particles of a table that `write_particles` or RELION wrote."""
     return read_table(path, "optics"), read_table(path, "particles")

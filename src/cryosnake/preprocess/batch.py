@@ -1,9 +1,10 @@
-"""Preprocessing a batch: movie by movie, resumed where a killed job was, one table at the end."""
+"""Preprocessing a batch: file by file, resumed where a killed job was, one table at the end."""
 
 import hashlib
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +15,12 @@ from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision, as_table
 from cryosnake.errors import SessionStopError
+from cryosnake.given import given_micrographs
 from cryosnake.preprocess.detector import Detector
 from cryosnake.preprocess.journal import Journal, MovieResult
-from cryosnake.preprocess.movie import disk_is_full, open_configured, preprocess_movie
+from cryosnake.preprocess.micrograph import preprocess_micrograph
+from cryosnake.preprocess.movie import open_configured, preprocess_movie
+from cryosnake.preprocess.outcome import disk_is_full
 from cryosnake.quick_star import read_tables
 from cryosnake.tables import write_star
 
@@ -33,6 +37,7 @@ def preprocess_batch(session: Path, batch: str, config: Config, device) -> pd.Da
     Raises
     ------
     SessionStopError : the disk is full; what is finished is kept.
+    BadInputError : the STAR file that lists the micrographs cannot be read.
     """
     session = Path(session)
     folder = session / layout.PREPROCESS / batch
@@ -66,14 +71,21 @@ def _processed(
         lambda path: open_configured(session / path, config.acquisition),
         str(device),
     )
+    if config.input.kind == "micrographs":
+        given = given_micrographs(session, config)
+        process = partial(
+            preprocess_micrograph, config=config, session=session, given=given, device=device
+        )
+    else:
+        process = partial(
+            preprocess_movie, config=config, session=session, detector=detector, device=device
+        )
     results = []
     for number, entry in enumerate(entries):
         fingerprint = movie_fingerprint(entry, settings)
         result = finished.get(fingerprint)
         if result is None or not _is_valid(session, result):
-            result = preprocess_movie(
-                entry, config, session=session, detector=detector, device=device
-            )
+            result = process(entry)
             journal.append(fingerprint, result)
             row = result.row
             log.info(

@@ -1,8 +1,6 @@
 """One movie, from the file to a judged micrograph: ties the rooms of stage 1 together."""
 
 import dataclasses
-import errno
-import logging
 import math
 import time
 from collections.abc import Iterator
@@ -11,27 +9,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cryosnake.acquisition import Contradiction, Facts, check_frame_count, find_metadata, merge
+from cryosnake.acquisition import Facts, check_frame_count, find_metadata, merge
 from cryosnake.config.model import AcquisitionConfig, Config
-from cryosnake.ctf_fit import CtfFit, draw_ctf, fit_ctf
+from cryosnake.ctf_fit import CtfFit, draw_ctf
 from cryosnake.curation import (
+    COMPUTED,
     FLAG_COLUMNS,
     curate_micrograph,
     dose_counts_per_angst2,
     movie_columns,
 )
 from cryosnake.decisions import Decision
-from cryosnake.errors import BadInputError
 from cryosnake.fourier import bin_image, good_size
 from cryosnake.images import stretched, write_mrc, write_png
 from cryosnake.motion import MotionResult, correct_motion, write_motion_star
 from cryosnake.movies import Movie, check_frame, open_movie
+from cryosnake.no_ctf import NO_CTF
+from cryosnake.preprocess.columns import acquisition_notes, fact_columns
 from cryosnake.preprocess.detector import Detector
-from cryosnake.preprocess.journal import MovieResult, Note
-from cryosnake.preprocess.row import EMPTY_ROW
-from cryosnake.tables import star_text
-
-log = logging.getLogger("cryosnake")
+from cryosnake.preprocess.journal import MovieResult
+from cryosnake.preprocess.outcome import processed_or_rejected
+from cryosnake.preprocess.transfer import WITHOUT_CTF, LazyCtf
 
 THUMBNAIL_PX = 512
 
@@ -76,46 +74,12 @@ def preprocess_movie(
     ------
     OSError : the disk is full (or over quota): a matter of the machine, not of the movie.
     """
-    row = EMPTY_ROW | {key: entry[key] for key in entry if key in EMPTY_ROW}
-    subject = star_text(entry["rlnMicrographMovieName"])
-    foreseen = True
-    try:
-        return _processed(row, subject, config, Path(session), detector, device)
-    except BadInputError as error:
-        problem = str(error)
-        found, expected = _told_by(error)
-    except Exception as error:
-        if disk_is_full(error):
-            raise
-        log.exception("%s failed", entry["rlnMicrographMovieName"])
-        problem = f"{type(error).__name__}: {error}"
-        foreseen = False
-        found, expected = problem, "a movie that can be processed; the batch's log has the trace"
-    log.warning("%s rejected: %s", entry["rlnMicrographMovieName"], problem)
-    row = row | {
-        FLAG_COLUMNS["input"]: 0,
-        "csnAccepted": 0,
-        "csnReason": "input",
-        "csnExplanation": star_text(problem),
-    }
-    decision = Decision(
-        subject=subject, rule="input", verdict="fail", value=found, threshold=expected or "-"
-    )
-    return MovieResult(row, [decision], foreseen=foreseen)
+    session = Path(session)
 
+    def process(row: dict, subject: str) -> MovieResult:
+        return _processed(row, subject, config, session, detector, device)
 
-def _told_by(error: BadInputError) -> tuple[str, str]:
-    where = f"{Path(error.path).name}: " if error.path is not None else ""
-    return where + error.problem, error.expected
-
-
-def disk_is_full(error: BaseException) -> bool:
-    """Whether a full disk or an exceeded quota is what lies behind an error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return processed_or_rejected(entry, process)
 
 
 def _processed(
@@ -132,15 +96,8 @@ def _processed(
         found = _with_eer_dose(find_metadata(path, info=movie.info), movie)
         facts, contradictions = merge(acquisition, found)
         check_frame_count(found, movie.info)
-        notes = [
-            Note("acquisition", "warn", _in_words(c), "the configuration and the files agree")
-            for c in contradictions
-        ]
-        notes += [
-            Note("acquisition", "info", problem, "metadata that can be read")
-            for problem in found.problems
-        ]
-        row |= _fact_columns(facts, acquisition)
+        notes = acquisition_notes(found, contradictions)
+        row |= fact_columns(facts, acquisition)
         reference = detector.reference(movie.info)
         motion = correct_motion(
             _checked(movie),
@@ -159,7 +116,8 @@ def _processed(
     row["csnDose_counts_per_angst2"] = dose_counts_per_angst2(
         motion.frame_mean, facts.pixel_size_angst
     )
-    ctf = _LazyCtf(motion, facts, config, device)
+    # on the plain sum: exposure weights have taken the fine rings out of the other one
+    ctf = LazyCtf(motion.plain, motion.pixel_size_angst, facts, config, device)
     started = time.perf_counter()
     aligned = motion.problem is None
     verdicts = curate_micrograph(
@@ -171,10 +129,11 @@ def _processed(
         config=config.curation,
         gain=reference.gain if acquisition.super_resolution == 1 else None,
         shifts_px=motion.shifts_px,
+        filters=COMPUTED if config.ctf.fit else WITHOUT_CTF,
     )
     row["csnCuration_s"] = time.perf_counter() - started - ctf.seconds
-    row["csnCtf_s"] = ctf.seconds if ctf.asked else math.nan
-    row |= ctf.columns() | movie_columns(verdicts, config.curation)
+    row |= ctf.columns() if config.ctf.fit else NO_CTF
+    row |= movie_columns(verdicts, config.curation)
     row[FLAG_COLUMNS["input"]] = 1
     decisions = [verdict.decision(subject) for verdict in verdicts]
     if not aligned:
@@ -183,20 +142,6 @@ def _processed(
         )
     files = _write(row, motion, ctf.fit, movie.info.shape, config, session)
     return MovieResult(row, decisions, notes, files)
-
-
-def _in_words(contradiction: Contradiction) -> str:
-    """A contradiction without the file's name and beyond three digits, so that those of many
-    movies are one."""
-
-    def shown(value) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    kind = Path(contradiction.source).suffix.lstrip(".").lower() or contradiction.source
-    return (
-        f"{contradiction.name}: {shown(contradiction.chosen)} is used, "
-        f"the {kind} file says {shown(contradiction.other)}"
-    )
 
 
 def _checked(movie: Movie) -> Iterator[np.ndarray]:
@@ -217,33 +162,6 @@ def _with_eer_dose(found: Facts, movie: Movie) -> Facts:
     return dataclasses.replace(found, dose_e_per_angst2_per_frame=total * part, source=source)
 
 
-def _fact_columns(facts: Facts, config: AcquisitionConfig) -> dict:
-    def number(value) -> float:
-        return math.nan if value is None else float(value)
-
-    def text(value) -> str:
-        return "-" if value is None else star_text(value)
-
-    amplitude = facts.amplitude_contrast
-    return {
-        "rlnMicrographOriginalPixelSize": facts.pixel_size_angst,
-        "rlnMicrographPixelSize": facts.pixel_size_angst * config.super_resolution,
-        "rlnVoltage": facts.voltage_kv,
-        "rlnSphericalAberration": facts.cs_mm,
-        "rlnAmplitudeContrast": config.amplitude_contrast if amplitude is None else amplitude,
-        "csnAcquisitionTime": text(facts.acquisition_time),
-        "csnGridSquare": text(facts.grid_square),
-        "csnFoilHole": text(facts.foil_hole),
-        "csnStageX_um": number(facts.stage_x_um),
-        "csnStageY_um": number(facts.stage_y_um),
-        "csnStageTilt_deg": number(facts.stage_tilt_deg),
-        "csnBeamShiftX": number(facts.beam_shift_x),
-        "csnBeamShiftY": number(facts.beam_shift_y),
-        "csnDosePerFrame_e_per_angst2": facts.dose_e_per_angst2_per_frame,
-        "csnFrames": facts.frames,
-    }
-
-
 def _motion_columns(motion: MotionResult) -> dict:
     aligned = motion.problem is None
     return {
@@ -256,56 +174,6 @@ def _motion_columns(motion: MotionResult) -> dict:
         "csnLocalMotionRms_angst": motion.local_rms_angst,
         "csnMotion_s": motion.seconds,
     }
-
-
-class _LazyCtf:
-    """The CTF fit, made when a filter asks for it (in mode `sequence` it may never be)."""
-
-    def __init__(self, motion: MotionResult, facts: Facts, config: Config, device: torch.device):
-        self._arguments = (motion, facts, config, device)
-        self.fit: CtfFit | None = None
-        self.asked = False
-        self.seconds = 0.0
-
-    def __call__(self) -> CtfFit:
-        motion, facts, config, device = self._arguments
-        amplitude = facts.amplitude_contrast
-        started = time.perf_counter()
-        # on the plain sum: exposure weights have taken the fine rings out of the other one
-        self.fit = fit_ctf(
-            motion.plain,
-            pixel_size_angst=motion.pixel_size_angst,
-            voltage_kv=facts.voltage_kv,
-            cs_mm=facts.cs_mm,
-            amplitude_contrast=(
-                config.acquisition.amplitude_contrast if amplitude is None else amplitude
-            ),
-            config=config.ctf,
-            device=device,
-        )
-        self.asked = True
-        self.seconds = time.perf_counter() - started
-        return self.fit
-
-    def columns(self) -> dict:
-        """The row's columns of the fit; none where it was not asked for."""
-        if self.fit is None:
-            return {}
-        fit = self.fit
-        mean = 0.5 * (fit.defocus_u_angst + fit.defocus_v_angst)
-        return {
-            "rlnDefocusU": fit.defocus_u_angst,
-            "rlnDefocusV": fit.defocus_v_angst,
-            "rlnDefocusAngle": fit.defocus_angle_deg,
-            "rlnPhaseShift": fit.phase_shift_deg,
-            "rlnCtfMaxResolution": fit.max_resolution_angst,
-            "rlnCtfFigureOfMerit": fit.figure_of_merit,
-            "csnDefocusMean_angst": mean,
-            "csnAstigmatism_ratio": abs(fit.defocus_u_angst - fit.defocus_v_angst) / mean,
-            "csnIceRingScore": fit.ice_ring_score,
-            "csnTilt_deg": fit.tilt_deg,
-            "csnTiltAxis_deg": fit.tilt_axis_deg,
-        }
 
 
 def _write(

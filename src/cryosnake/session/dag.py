@@ -12,14 +12,19 @@ from typing import get_args
 
 from cryosnake import layout
 from cryosnake.config.model import Config, WorkflowConfig
+from cryosnake.session.given_ledger import particles_pending
 from cryosnake.session.ingest import read_tick
 from cryosnake.session.ledger import Ledger
 from cryosnake.session.rounds import Rounds
 from cryosnake.session.scan import check_input
-from cryosnake.session.tallies import Ask, Tallies
+from cryosnake.session.tallies import Ask, Tallies, read_tally
+from cryosnake.session.volume_rounds import VolumeRounds
 
 #: The stages a session may end with, in order.
 STAGES = get_args(WorkflowConfig.model_fields["until"].annotation)
+#: The last round of a session that has ended needs so many particles, and so many times those of
+#: the round before it.
+_LEAST_LAST, _MORE = 100, 1.1
 
 
 class SessionDag:
@@ -47,14 +52,21 @@ class SessionDag:
             layout.particles_star,
         )
         self.rounds = Rounds(session, config.class2d)
+        self.volume_rounds = VolumeRounds(config)
+        self.from_particles = config.input.kind == "particles"
         self._first_tick: int | None = None
         self._reached: dict[str, int | None] = {}
         if main and config.input.path:
             check_input(self.session, config)
             numbers = layout.numbered(self.session, layout.TICKS, "tick_")
-            waiting = config.ingest.mode == "watch" or Ledger(self.session, config).pending()
-            if waiting:
+            if self._waits():
                 self._first_tick = max(numbers, default=-1) + 1
+
+    def _waits(self) -> bool:
+        """Whether there is something to take in, or to wait for."""
+        if self.from_particles:
+            return particles_pending(self.session, self.config)
+        return self.config.ingest.mode == "watch" or Ledger(self.session, self.config).pending()
 
     def exists(self, path: str) -> bool:
         """Whether a file of the session is on disk."""
@@ -78,7 +90,9 @@ class SessionDag:
         return layout.closed_batches(self.session)
 
     def tables(self) -> list[str]:
-        """The tables of all closed batches."""
+        """The micrographs of all closed batches; none where the session starts from particles."""
+        if self.from_particles:
+            return []
         return [layout.batch_table(batch) for batch in self.batches()]
 
     def missing(self, tallies: Tallies) -> list[int]:
@@ -87,12 +101,14 @@ class SessionDag:
 
     def due_tallies(self) -> list[str]:
         """The counts of micrographs that are due and not on disk."""
+        if self.from_particles:
+            return []
         tallies = self.micrograph_tallies
         return [tallies.file(covered) for covered in self.missing(tallies)]
 
     def due_particle_tallies(self, ask: Ask) -> list[str]:
         """The counts of particles, likewise, once picking has started."""
-        if not (self.goes_to("class2d") and self.picking_starts(ask)):
+        if not (self.goes_to("class2d") and self.particles_start(ask)):
             return []
         tallies = self.particle_tallies
         return [tallies.file(covered) for covered in self.missing(tallies)]
@@ -121,6 +137,8 @@ class SessionDag:
 
     def subset(self, milestone: str, ask: Ask) -> list[str]:
         """The subset of a milestone, if it is on disk or can be frozen now."""
+        if self.from_particles:
+            return []
         path = layout.subset_star(milestone)
         reached = self.exists(path) or self.subset_batches(milestone, ask) is not None
         return [path] if reached else []
@@ -135,8 +153,12 @@ class SessionDag:
 
     def picking_starts(self, ask: Ask) -> bool:
         """Whether there are micrographs enough to measure the particle and to train."""
-        wanted = self.goes_to("picking")
+        wanted = self.goes_to("picking") and not self.from_particles
         return wanted and all(self.subset(name, ask) for name in ("size", "training"))
+
+    def particles_start(self, ask: Ask) -> bool:
+        """Whether there are particles: after picking, or from the start."""
+        return self.from_particles or self.picking_starts(ask)
 
     def model(self, ask: Ask) -> list[str]:
         """What is known about the picking model, once it can be trained.
@@ -154,12 +176,13 @@ class SessionDag:
 
     def particles(self, ask: Ask) -> list[str]:
         """Particles of all closed batches, likewise."""
-        batches = self.batches() if self.goes_to("particles") and self.picking_starts(ask) else []
-        return [layout.particles_star(batch) for batch in batches]
+        if not (self.goes_to("particles") and self.particles_start(ask)):
+            return []
+        return [layout.particles_star(batch) for batch in self.batches()]
 
     def round_batches(self, particles: int, ask: Ask) -> list[str] | None:
         """The batches of the first so many particles; None where there are not so many yet."""
-        if not (self.goes_to("class2d") and self.picking_starts(ask)):
+        if not (self.goes_to("class2d") and self.particles_start(ask)):
             return None
 
         def reached(tally: dict) -> int | None:
@@ -178,11 +201,35 @@ class SessionDag:
             if self.round_batches(number, ask) is None:
                 break
             reached.append(number)
+        last = self._last_round(ask)
+        if last and last >= _MORE * max([*reached, _LEAST_LAST / _MORE]):
+            reached.append(last)
         return reached
+
+    def _last_round(self, ask: Ask) -> int | None:
+        """The number of all particles, once no more come."""
+        ends = self.config.ingest.finish or self.config.ingest.mode == "watch"
+        ends = ends or self.from_particles  # a table is complete as it is
+        picked = self.goes_to("class2d") and self.particles_start(ask)
+        if not (ends and picked and self.next_tick() is None and self.batches()):
+            return None
+        tallies, covered = self.particle_tallies, len(self.batches())
+        if covered in self.missing(tallies):
+            ask(tallies, covered)
+        return read_tally(self.session, tallies.file(covered))["so_far"][-1][1]
 
     def classes2d(self, ask: Ask) -> list[str]:
         """The assessed classes of every round that is reached."""
         return [layout.class2d_file(n, "classes.star") for n in self.reached_rounds(ask)]
+
+    def volumes(self, ask: Ask) -> list[str]:
+        """The last thing that is wanted in 3D of every 2D round that 3D follows and that is
+        reached."""
+        if not self.goes_to("class3d"):
+            return []
+        wanted = self.volume_rounds
+        last = wanted.last_file(refined=self.goes_to("refine"))
+        return [last(n) for n in self.reached_rounds(ask) if wanted.follows(n)]
 
     def streamed(self, ask: Ask) -> list[str]:
         """What is told of each batch that came after the newest round."""

@@ -15,8 +15,9 @@ from filelock import Timeout
 from cryosnake.config.model import Config
 from cryosnake.errors import SessionStopError
 from cryosnake.files import write_text
-from cryosnake.layout import tick_file
-from cryosnake.session.ledger import Arrival, Ledger, LeftOut, Look
+from cryosnake.layout import closed_batches, tick_file
+from cryosnake.session.given_ledger import take_in_particles
+from cryosnake.session.ledger import Arrival, Ledger, LeftOut, Look, batches_lock
 from cryosnake.session.scan import input_root
 
 #: A file that keeps growing is waited for this many times `settle_s` when nothing else is to do.
@@ -58,15 +59,23 @@ def take_in(session: Path, config: Config, owner_pid: int | None = None) -> Tick
     ------
     SessionStopError : another process closes batches of this session, or the owner is gone.
     """
-    ledger = Ledger(session, config)
     try:
-        with ledger.lock().acquire(timeout=30):
-            ledger.reload()
+        with batches_lock(session).acquire(timeout=30):
+            if config.input.kind == "particles":
+                return _given(session, config)
+            ledger = Ledger(session, config)
             if config.ingest.mode == "watch":
                 return _watch(ledger, owner_pid)
             return _rerun(ledger)
     except Timeout as error:
-        raise SessionStopError(f"another process takes in movies of {session}") from error
+        raise SessionStopError(f"another process takes in the input of {session}") from error
+
+
+def _given(session: Path, config: Config) -> Tick:
+    """A table of particles is complete as it is: there is nothing to wait for."""
+    particles = take_in_particles(session, config)
+    batches = len(closed_batches(session))
+    return Tick("end", f"all {particles} particles of the table are taken in", batches, 0, 0)
 
 
 def _tick(ledger: Ledger, found: Look, outcome: str, why: str) -> Tick:

@@ -222,12 +222,6 @@ class Ledger:
             return True
         return found.left_out != self.noted_left_out()
 
-    def lock(self) -> FileLock:
-        """The lock under which batches are closed."""
-        folder = self.session / layout.BATCHES
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".lock")
-
     def close(self, arrivals: list[Arrival]) -> str:
         """Close a batch of these movies, in this order; the caller holds the lock.
 
@@ -280,6 +274,13 @@ class Ledger:
             for item in left_out
         ]
         write_text(self.session / layout.LEFT_OUT, json.dumps(items, indent=1) + "\n")
+
+
+def batches_lock(session: Path) -> FileLock:
+    """The lock under which the batches of a session are closed."""
+    folder = Path(session) / layout.BATCHES
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".lock")
 
 
 def noted_left_out(session: Path) -> list[LeftOut]:

@@ -26,12 +26,18 @@ def accepted(table: pd.DataFrame, config: Config) -> pd.Series:
 
 
 def stringent(table: pd.DataFrame, config: Config) -> pd.Series:
-    """Accepted micrographs good enough to measure the particles on: fine CTF fit, usual defocus."""
+    """Accepted micrographs good enough to measure the particles on: fine CTF fit, usual defocus.
+
+    Where images are taken as they are, they have no CTF to judge them by; one that was given may
+    not say how far it fits.
+    """
+    if not config.ctf.fit:
+        return accepted(table, config)
     limits = config.milestones
     defocus = (table["rlnDefocusU"] + table["rlnDefocusV"]) / 2
     return (
         accepted(table, config)
-        & (table["rlnCtfMaxResolution"] < limits.stringent_ctf_angst)
+        & ~(table["rlnCtfMaxResolution"] >= limits.stringent_ctf_angst)
         & defocus.between(limits.stringent_defocus_min_angst, limits.stringent_defocus_max_angst)
     )
 

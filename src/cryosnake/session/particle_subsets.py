@@ -19,14 +19,10 @@ from cryosnake.particles import (
     regroup_particles,
     write_particles,
 )
+from cryosnake.session.extracted import extracted_particles
 from cryosnake.session.milestones import accepted, judged
 from cryosnake.session.tables import micrograph_blocks, read_movies
 from cryosnake.session.tallies import Tallies, read_tally
-
-
-def extracted_particles(session: Path, batch: str) -> int:
-    """The number of particles that were extracted of a batch."""
-    return int(pd.read_csv(session / layout.extracted_counts(batch))["extracted"].sum())
 
 
 def write_particle_tally(session: Path, tallies: Tallies, covered: int) -> dict:
@@ -52,7 +48,7 @@ def freeze_particles(session: Path, config: Config, particles: int, batches: lis
     """Write the subset of a round, with the optics groups that its micrographs have together.
 
     Particles of a micrograph that is rejected over the whole prefix (by its dose, or because its
-    movie came again) are left out.
+    movie came again) are left out. Particles that were given to the session keep their groups.
 
     Returns
     -------
@@ -63,14 +59,24 @@ def freeze_particles(session: Path, config: Config, particles: int, batches: lis
     BadInputError : none of the batches has a particle.
     """
     session = Path(session)
-    movies = judged(read_movies(session, batches), config)
-    blocks = micrograph_blocks(movies[accepted(movies, config)], config)
     tables = [read_particles(session / layout.particles_star(batch)) for batch in batches]
     optics, table = merge_particles([one for one in tables if len(one[1])])
-    table = table[table["rlnMicrographName"].isin(blocks["micrographs"]["rlnMicrographName"])]
+    if config.input.kind != "particles":
+        optics, table = _of_accepted(session, config, batches, optics, table)
     path = session / layout.particle_subset(particles)
     if table.empty:
         raise BadInputError(path, f"no particle in {len(batches)} batches", f"{particles}")
-    optics, table = regroup_particles(optics, table, blocks["micrographs"], blocks["optics"])
     write_particles(path, optics, table)
     return len(table)
+
+
+def _of_accepted(
+    session: Path, config: Config, batches: list[str], optics: pd.DataFrame, table: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The particles of micrographs that are accepted over the prefix, in their optics groups."""
+    movies = judged(read_movies(session, batches), config)
+    blocks = micrograph_blocks(movies[accepted(movies, config)], config)
+    table = table[table["rlnMicrographName"].isin(blocks["micrographs"]["rlnMicrographName"])]
+    if table.empty:
+        return optics, table
+    return regroup_particles(optics, table, blocks["micrographs"], blocks["optics"])

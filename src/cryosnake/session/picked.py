@@ -11,10 +11,11 @@ from cryosnake.assessment.quality import quality_alerts
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision
 from cryosnake.quick_star import read_tables
+from cryosnake.session.rounds import Rounds
 
 
 def later_decisions(session: Path, batches: Iterable[str], config: Config) -> pd.DataFrame:
-    """The decisions about size, training, picking, extraction and 2D classes made so far."""
+    """The decisions about everything after curation made so far."""
     about_training = [layout.picker_decisions(p) for p in ("log", "correlation", "network")]
     paths = [
         layout.SIZE_DECISIONS,
@@ -24,7 +25,9 @@ def later_decisions(session: Path, batches: Iterable[str], config: Config) -> pd
     ]
     for batch in batches:
         paths += [layout.coordinates_decisions(batch), layout.particles_decisions(batch)]
-    paths += [layout.class2d_file(one.particles, "decisions.star") for one in config.class2d.rounds]
+    for particles in Rounds(session, config.class2d).begun():
+        paths.append(layout.class2d_file(particles, "decisions.star"))
+        paths += layout.volume_decisions(particles)
     there = [session / path for path in paths if (session / path).exists()]
     return read_tables(there, "decisions")
 

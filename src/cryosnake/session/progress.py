@@ -10,6 +10,8 @@ from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
 from cryosnake.quick_star import read_columns
 from cryosnake.session.dag import STAGES
+from cryosnake.session.extracted import extracted_particles
+from cryosnake.session.given_ledger import noted_table
 from cryosnake.session.names import star_can_hold
 from cryosnake.session.scan import list_movies
 from cryosnake.session.tallies import read_tally
@@ -17,12 +19,16 @@ from cryosnake.session.tallies import read_tally
 
 @dataclass(frozen=True)
 class Progress:
-    """Movies seen in the folder, processed, accepted; and the next threshold (or None)."""
+    """Movies (`what`) seen in the folder, processed, accepted; and the next threshold (or None).
+
+    Of a session that starts from particles, particles; those that are processed are accepted.
+    """
 
     seen: int
     processed: int
     accepted: int
     threshold: tuple[str, int, int] | None
+    what: str = "movies"
 
     @property
     def behind(self) -> int:
@@ -38,9 +44,12 @@ class Counting:
         self.config = config
         self._accepted: dict[str, bool] = {}
         self._read: set[str] = set()
+        self._ready: dict[str, int] = {}
 
     def now(self) -> Progress:
         """Count what is there now."""
+        if self.config.input.kind == "particles":
+            return self._particles_now()
         for batch in layout.closed_batches(self.session):
             if batch in self._read:
                 continue
@@ -60,7 +69,17 @@ class Counting:
             processed=len(self._accepted),
             accepted=sum(self._accepted.values()),
             threshold=self._next_threshold(),
+            what=self.config.input.kind,
         )
+
+    def _particles_now(self) -> Progress:
+        for batch in layout.closed_batches(self.session):
+            path = self.session / layout.extracted_counts(batch)
+            if batch not in self._ready and path.exists():
+                self._ready[batch] = extracted_particles(self.session, batch)
+        ready = sum(self._ready.values())
+        seen = noted_table(self.session).get("particles", ready)
+        return Progress(seen, ready, ready, self._next_round(), "particles")
 
     def _next_threshold(self) -> tuple[str, int, int] | None:
         done = layout.numbered(self.session, layout.TALLY)
@@ -132,7 +151,7 @@ class Jobs:
 def progress_line(progress: Progress, jobs: str) -> str:
     """The line."""
     parts = [
-        f"movies {progress.seen} seen, {progress.processed} processed, "
+        f"{progress.what} {progress.seen} seen, {progress.processed} processed, "
         f"{progress.accepted} accepted, {progress.behind} behind",
         f"running: {jobs or 'nothing'}",
     ]

@@ -24,8 +24,12 @@ class Rounds:
         return self.config.streaming and self.config.engine == "native"
 
     def classes(self, particles: int) -> int:
-        """The number of classes of the round that starts at so many particles."""
-        return self.config.rounds[self.numbers.index(particles)].classes
+        """The number of classes of the round that starts at so many particles.
+
+        The last round of a session that has ended has as many as the next one would have had.
+        """
+        wanted = [one.classes for one in self.config.rounds if one.particles >= particles]
+        return wanted[0] if wanted else self.config.rounds[-1].classes
 
     def before(self, particles: int) -> list[str]:
         """What says that the round before this one is done: its averages are started from."""
@@ -37,10 +41,19 @@ class Rounds:
         path = self.config.overrides
         return [path] if (self.session / path).exists() else []
 
+    def begun(self) -> list[int]:
+        """The rounds that have a folder, by their number; the last of a session that has ended is
+        not configured."""
+        try:
+            names = [path.name for path in (self.session / layout.CLASS2D).iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdigit())
+
     def finished(self) -> list[int]:
         """The rounds whose classes are assessed, by their number."""
         return [
             n
-            for n in self.numbers
+            for n in self.begun()
             if (self.session / layout.class2d_file(n, "classes.star")).exists()
         ]

@@ -1,4 +1,4 @@
-"""Looking for movies: one pass over the folders, and no file is touched."""
+"""Looking for movies or micrographs: one pass over the folders, and no file is touched."""
 
 import glob
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from cryosnake.config.model import Config
 from cryosnake.config.naming import looks_like_gain
 from cryosnake.errors import BadInputError
+from cryosnake.given import given_micrographs, is_table
 from cryosnake.layout import RESULTS
 
 
@@ -23,8 +24,11 @@ class Listing:
 
 
 def input_root(session: Path, config: Config) -> Path:
-    """The folder of the movies: that of `input.path`, or the fixed part of its glob."""
+    """The folder of the input: `input.path`, the fixed part of its glob, or where its STAR file
+    is."""
     path = Path(config.input.path)
+    if is_table(path):
+        return session / path.parent
     if _is_pattern(session, config.input.path):
         fixed = []
         for part in path.parts:
@@ -36,23 +40,38 @@ def input_root(session: Path, config: Config) -> Path:
 
 
 def check_input(session: Path, config: Config) -> None:
-    """Refuse a session whose movie folder is not named or not there.
+    """Refuse a session whose input is not named or not there.
 
     Raises
     ------
     BadInputError : with the key, the value and what is wanted.
     """
+    if is_table(config.input.path):
+        if not (session / config.input.path).is_file():
+            raise BadInputError(
+                None,
+                f"input.path = {config.input.path}, and there is no such file",
+                f"a STAR file of {config.input.kind}",
+            )
+        if config.input.kind == "movies":
+            raise BadInputError(
+                None,
+                f"input.path = {config.input.path} and input.kind = movies",
+                "input.kind = micrographs or particles, with a STAR file",
+            )
+        return
     root = input_root(session, config)
     if not config.input.path or not root.exists():
         raise BadInputError(
             None,
             f"input.path = {config.input.path or 'empty'}, and there is no such folder",
-            "a folder or glob of movies",
+            f"a folder or glob of {config.input.kind}",
         )
 
 
 def list_movies(session: Path, config: Config) -> Listing:
-    """All movie files there are, whatever their state, sorted by path.
+    """All movie (or micrograph) files there are, whatever their state, sorted by path; those of a
+    STAR file in its order.
 
     Folders are searched with their subfolders; hidden files and folders, the session's own
     results, the gain reference and the defect file are passed over; other files that look like
@@ -61,6 +80,9 @@ def list_movies(session: Path, config: Config) -> Listing:
     listing = Listing()
     pattern = config.input.path
     if not pattern:
+        return listing
+    if is_table(pattern):
+        listing.movies = list(given_micrographs(session, config))
         return listing
     own = {os.path.realpath(session / RESULTS), os.path.realpath(session / ".snakemake")}
     facts = config.acquisition
@@ -71,7 +93,7 @@ def list_movies(session: Path, config: Config) -> Listing:
         found = [p for p in found if not _below(os.path.realpath(session / p), own)]
         found = [p for p in found if not os.path.isdir(session / p)]
     else:
-        suffixes = tuple(s.lower() for s in config.input.suffixes)
+        suffixes = tuple(s.lower() for s in input_suffixes(config))
         found = [
             p
             for p in _walk(session, os.path.normpath(pattern), own, listing.unreadable)
@@ -82,6 +104,11 @@ def list_movies(session: Path, config: Config) -> Listing:
             continue
         (listing.gains if looks_like_gain(path) else listing.movies).append(path)
     return listing
+
+
+def input_suffixes(config: Config) -> list[str]:
+    """Endings of the files that a folder is searched for; micrographs are MRC."""
+    return [".mrc"] if config.input.kind == "micrographs" else config.input.suffixes
 
 
 def _is_pattern(session: Path, path: str) -> bool:

@@ -51,6 +51,7 @@ class Order:
     cores: int | None = None
     profile: str = "local"
     until: str | None = None
+    finish: bool = False
 
 
 def run_session(order: Order, say: Callable[[str], None] = print) -> int:
@@ -167,7 +168,8 @@ def command(order: Order, config: Config, profile: Path, mode: str) -> list[str]
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")]
     words += ["--profile", str(profile), "--directory", str(order.session.resolve())]
     words += ["--configfile", str((order.session / "config.yaml").resolve())]
-    words += ["--config", f"ingest={{mode: {mode}}}"]
+    finish = ", finish: true" if order.finish or order.watch else ""
+    words += ["--config", f"ingest={{mode: {mode}{finish}}}"]
     if order.until:
         words += [f"workflow={{until: {order.until}}}"]
     if not uses_slurm(profile):

@@ -18,6 +18,7 @@ from cryosnake.errors import SessionStopError
 from cryosnake.files import written_whole
 from cryosnake.picking.yields import yield_alerts
 from cryosnake.preprocess.detector import gain_decisions
+from cryosnake.preprocess.row import EMPTY_ROW
 from cryosnake.quick_star import read_tables
 from cryosnake.session.ledger import left_out_decisions
 from cryosnake.session.picked import later_decisions, live_alerts, picked_counts
@@ -71,8 +72,12 @@ def micrograph_blocks(table: pd.DataFrame, config: Config) -> dict[str, pd.DataF
     return {"optics": block, "micrographs": micrographs[[*first, *rest]]}
 
 
-def finished_batches(session: Path) -> list[str]:
-    """Closed batches whose table is on disk, in ledger order."""
+def finished_batches(session: Path, config: Config) -> list[str]:
+    """Closed batches whose micrographs (or particles, where the session starts from them) are on
+    disk, in ledger order."""
+    if config.input.kind == "particles":
+        closed = layout.closed_batches(session)
+        return [b for b in closed if (session / layout.particles_star(b)).exists()]
     return [
         batch
         for batch in layout.closed_batches(session)
@@ -81,12 +86,12 @@ def finished_batches(session: Path) -> list[str]:
     ]
 
 
-def refresh(session: Path, config: Config) -> pd.DataFrame | None:
+def refresh(session: Path, config: Config) -> pd.DataFrame:
     """Write `micrographs.star`, `metrics.csv` and `decisions.star` from what is finished.
 
     The files get the time at which the finished batches were listed as their modification time,
-    so that a batch that finishes meanwhile counts as newer than they are. None where there is no
-    finished batch.
+    so that a batch that finishes meanwhile counts as newer than they are. A session that starts
+    from particles has no micrographs: those tables have columns and no rows.
 
     Raises
     ------
@@ -96,14 +101,17 @@ def refresh(session: Path, config: Config) -> pd.DataFrame | None:
     (session / layout.RESULTS).mkdir(parents=True, exist_ok=True)
     with FileLock(session / layout.RESULTS / ".tables.lock"):
         listed_s = time.time()
-        batches = finished_batches(session)
+        batches = finished_batches(session, config)
         about_session = as_table([*gain_decisions(session), *left_out_decisions(session)])
         if not batches:
-            raise SessionStopError(f"{session}: no batch is preprocessed yet")
-        movies = read_movies(session, batches)
-        latest = movies.drop_duplicates("rlnMicrographMovieName", keep="last")
-        table, warnings = apply_dose_filter(latest, config.curation)
-        paths = [session / layout.batch_decisions(batch) for batch in batches]
+            raise SessionStopError(f"{session}: no batch is processed yet")
+        if config.input.kind == "particles":
+            table, warnings, paths = pd.DataFrame(columns=list(EMPTY_ROW)), [], []
+        else:
+            movies = read_movies(session, batches)
+            latest = movies.drop_duplicates("rlnMicrographMovieName", keep="last")
+            table, warnings = apply_dose_filter(latest, config.curation)
+            paths = [session / layout.batch_decisions(batch) for batch in batches]
         alerts = yield_alerts(
             picked_counts(session, table), window_micrographs=config.curation.dose_window_movies
         )

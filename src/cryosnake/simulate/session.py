@@ -15,7 +15,7 @@ import pandas as pd
 
 from cryosnake.errors import BadInputError
 from cryosnake.files import write_text, written_whole
-from cryosnake.images import write_mrc
+from cryosnake.images import write_mrc, write_volume
 from cryosnake.simulate.config import SimulationConfig
 from cryosnake.simulate.metadata import movie_path, place_of, sidecar
 from cryosnake.simulate.movie import session_detector, simulate_movie
@@ -52,8 +52,8 @@ def simulate(
     Parameters
     ----------
     truth_dir : gets `movies.csv` (one row a movie), per movie `<name>.json`, `<name>_motion.csv`,
-        `<name>_particles.csv` and, if asked for, `<name>_clean.mrc`; and `simulation.json`. It
-        must not lie in `out_dir`.
+        `<name>_particles.csv` and, if asked for, `<name>_clean.mrc`; `simulation.json`; and the
+        map of each species, `<structure>.mrc`. It must not lie in `out_dir`.
     append : a second acquisition into the same folders: the numbering goes on.
     progress : called with (movies written, movies in all, name) after each.
 
@@ -79,12 +79,14 @@ def simulate(
     staging.mkdir(parents=True, exist_ok=True)
     write_text(truth_dir / "simulation.json", config.model_dump_json(indent=1) + "\n")
     for species in config.species:  # once, before processes ask for it
-        species_phase(
+        volume = species_phase(
             species.structure,
             pixel_size_angst=config.pixel_size_angst,
             voltage_kv=config.voltage_kv,
             cache_dir=truth_dir,
         )
+        map_path = truth_dir / f"{Path(species.structure).stem}.mrc"
+        write_volume(map_path, volume.numpy(), config.pixel_size_angst)
     write_gain(session_detector(config).gain, config, out_dir)
     scenarios = scenario_sequence(config, first)
     jobs = [

@@ -16,7 +16,7 @@ from cryosnake.errors import BadInputError
 from cryosnake.feedback import structural_feedback
 from cryosnake.files import write_text
 from cryosnake.images import write_png
-from cryosnake.particles import read_particles, write_particles
+from cryosnake.particles import read_particles, write_no_particles, write_particles
 from cryosnake.picking.size_model import ParticleSize, read_size
 from cryosnake.stages.class2d import MASK_MARGIN
 from cryosnake.stages.class2d_counts import counts_json
@@ -49,45 +49,66 @@ def assess_round(session: Path, particles: int, config: Config) -> pd.DataFrame:
     BadInputError : a file of the round is damaged.
     """
     session = Path(session)
-    found = read_round(session, particles)
+    found = read_round(session, layout.class2d_folder(particles))
     subject = f"class2d {particles}"
-    if found.failed:
-        classes, told = found.classes.reindex(columns=[*found.classes, *_ASSESSED]), []
-        told.append(_failed(subject, found))
-        groups, table = None, pd.DataFrame({"rlnImageName": [], "rlnClassNumber": []})
-    else:
-        classes, told = _assessed(session, subject, found, config)
-        groups, table = read_particles(_file(session, particles, "particles.star"))
-        kept = {number for number, one in enumerate(classes["csnClassKept"], start=1) if one}
-        write_text(
-            _file(session, particles, "counts.json"), counts_json(session, table, len(classes))
-        )
-        table = table[table["rlnClassNumber"].isin(kept)]
-        title = f"{len(classes)} classes of {classes['csnClassPopulation'].sum():,} particles"
-        picture = draw_montage(
-            found.averages,
-            classes,
-            pixel_size_angst=found.pixel_size_angst,
-            diameter_angst=found.mask_diameter_angst,
-            title=title,
-        )
-        write_png(_file(session, particles, "montage.png"), picture)
-    if groups is None:
-        write_star(_file(session, particles, "selected.star"), {"particles": table})
-    else:
-        write_particles(_file(session, particles, "selected.star"), groups, table)
-    write_decisions(_file(session, particles, "decisions.star"), told)
-    write_star(_file(session, particles, "classes.star"), {"classes": classes})
+    classes, told, table = assess_classes(
+        session, found, config, subject=subject, most_populated=config.class2d.most_populated
+    )
+    if not found.failed:
+        counts = session / found.folder / "counts.json"
+        write_text(counts, counts_json(session, table, len(classes)))
+        told += _feedback(session, subject, found, classes, config)
+    write_assessed(session, found, classes, told)
     refresh_live(session, config)
     return classes
 
 
-def _file(session: Path, particles: int, name: str) -> Path:
-    return session / layout.class2d_file(particles, name)
+def assess_classes(
+    session: Path, found: Round, config: Config, *, subject: str, most_populated: int | None
+) -> tuple[pd.DataFrame, list[Decision], pd.DataFrame]:
+    """Label classes and write the particles of those that go on, and the picture.
+
+    Parameters
+    ----------
+    subject : of the decisions.
+    most_populated : only so many classes, the most populated ones, may go on.
+
+    Returns
+    -------
+    The classes with their labels, decisions, and all particles. Where the classification failed
+    they have no rows, but for the decision that says so.
+    """
+    if found.failed:
+        classes = found.classes.reindex(columns=[*found.classes, *_ASSESSED])
+        write_no_particles(session / found.folder / "selected.star")
+        return classes, [_failed(subject, found)], pd.DataFrame({"rlnClassNumber": []})
+    classes, told = _assessed(session, subject, found, config, most_populated)
+    groups, table = read_particles(session / found.folder / "particles.star")
+    kept = {number for number, one in enumerate(classes["csnClassKept"], start=1) if one}
+    title = f"{len(classes)} classes of {classes['csnClassPopulation'].sum():,} particles"
+    picture = draw_montage(
+        found.averages,
+        classes,
+        pixel_size_angst=found.pixel_size_angst,
+        diameter_angst=found.mask_diameter_angst,
+        title=title,
+    )
+    write_png(session / found.folder / "montage.png", picture)
+    selected = table[table["rlnClassNumber"].isin(kept)]
+    write_particles(session / found.folder / "selected.star", groups, selected)
+    return classes, told, table
+
+
+def write_assessed(
+    session: Path, found: Round, classes: pd.DataFrame, told: list[Decision]
+) -> None:
+    """Write decisions, and last the table of the classes: it says that all is there."""
+    write_decisions(session / found.folder / "decisions.star", told)
+    write_star(session / found.folder / "classes.star", {"classes": classes})
 
 
 def _assessed(
-    session: Path, subject: str, found: Round, config: Config
+    session: Path, subject: str, found: Round, config: Config, most_populated: int | None
 ) -> tuple[pd.DataFrame, list[Decision]]:
     settings = config.class2d
     scores, told = _scores(session, subject, found, config)
@@ -98,12 +119,14 @@ def _assessed(
         pixel_size_angst=found.pixel_size_angst,
         diameter_angst=found.mask_diameter_angst,
         good_threshold=settings.good_threshold,
-        most_populated=settings.most_populated,
+        most_populated=most_populated,
         scores=scores,
     )
     overrides = {}
     try:
-        overrides = read_overrides(session / settings.overrides, found.particles)
+        # labels by hand are of the rounds alone: the branch has classes of its own
+        if found.folder == layout.class2d_folder(found.particles):
+            overrides = read_overrides(session / settings.overrides, found.particles)
         classes = judged(overrides=overrides)
     except BadInputError as error:
         # without them an error that is not theirs comes again
@@ -118,11 +141,17 @@ def _assessed(
                 evidence="no label by hand was used",
             )
         )
-    size = read_size(session / layout.SIZE)[0]
     told += decisions(
         classes, subject=subject, good_threshold=settings.good_threshold, overrides=overrides
     )
-    told += _mask(subject, found, config, size)
+    return classes, told
+
+
+def _feedback(
+    session: Path, subject: str, found: Round, classes: pd.DataFrame, config: Config
+) -> list[Decision]:
+    size = read_size(session / layout.SIZE)[0]
+    told = _mask(subject, found, config, size)
     told += structural_feedback(
         found.averages,
         classes,
@@ -132,9 +161,9 @@ def _assessed(
         long_axis_angst=size.long_axis_angst,
         short_axis_angst=size.short_axis_angst,
         mask_diameter_angst=found.mask_diameter_angst,
-        evidence=layout.class2d_file(found.particles, "montage.png"),
+        evidence=f"{found.folder}/montage.png",
     )
-    return classes, told
+    return told
 
 
 def _scores(

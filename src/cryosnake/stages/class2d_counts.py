@@ -16,7 +16,8 @@ def counts_json(session: Path, particles: pd.DataFrame, classes: int) -> str:
 
     Parameters
     ----------
-    particles : with `rlnMicrographName`, `rlnClassNumber` and `csnLogEvidence`.
+    particles : with `rlnMicrographName` (or `csnBatch`, where they were given to the session),
+        `rlnClassNumber` and `csnLogEvidence`.
     classes : number of classes K.
 
     Returns
@@ -26,8 +27,12 @@ def counts_json(session: Path, particles: pd.DataFrame, classes: int) -> str:
     """
     if particles.empty:
         return "[]\n"
-    batch = particles["rlnMicrographName"].map(_batch_of)
-    square = particles["rlnMicrographName"].map(_squares(session, sorted(set(batch)))).fillna("-")
+    if "csnBatch" in particles:  # given to the session: of its micrographs nothing is known
+        batch, square = particles["csnBatch"], pd.Series("-", index=particles.index)
+    else:
+        batch = particles["rlnMicrographName"].map(_batch_of)
+        squares = _squares(session, sorted(set(batch)))
+        square = particles["rlnMicrographName"].map(squares).fillna("-")
     rows = []
     for (one, where), part in particles.groupby([batch, square], sort=True):
         numbers = part["rlnClassNumber"].to_numpy(int)

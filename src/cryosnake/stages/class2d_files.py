@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryosnake import layout
 from cryosnake.images import read_mrc
 from cryosnake.tables import read_star, read_table
 
@@ -17,15 +16,20 @@ class Round:
 
     Parameters
     ----------
+    folder : where it lies, below the session.
     about : block `general` of its table: engine, mask, and the problem, else `-`.
     classes : one row a class; none where the classification failed.
     averages : (K, n, n) float32.
     """
 
-    particles: int
+    folder: str
     about: dict
     classes: pd.DataFrame
     averages: np.ndarray
+
+    @property
+    def particles(self) -> int:
+        return int(self.about["csnRoundParticles"])
 
     @property
     def failed(self) -> bool:
@@ -40,22 +44,21 @@ class Round:
         return float(self.about["csnMaskDiameter_angst"])
 
 
-def read_round(session: Path, particles: int) -> Round:
-    """Read averages and their table.
+def read_round(session: Path, folder: str) -> Round:
+    """Read averages and their table from a folder below the session.
 
     Raises
     ------
     BadInputError : a file is missing or damaged.
     """
-    blocks = read_star(Path(session) / layout.class2d_file(particles, "averages.star"))
+    blocks = read_star(Path(session) / folder / "averages.star")
     about = blocks["general"]
     averages = np.zeros((0, 1, 1), np.float32)
     if about["csnProblem"] == "-":
-        path = Path(session) / layout.class2d_file(particles, "classes.mrcs")
-        averages = read_mrc(path)[0].astype(np.float32)
-    return Round(particles, about, blocks["classes"], averages)
+        averages = read_mrc(Path(session) / folder / "classes.mrcs")[0].astype(np.float32)
+    return Round(folder, about, blocks["classes"], averages)
 
 
-def read_assessed(session: Path, particles: int) -> pd.DataFrame:
+def read_assessed(session: Path, folder: str) -> pd.DataFrame:
     """The classes of a round with their labels."""
-    return read_table(Path(session) / layout.class2d_file(particles, "classes.star"), "classes")
+    return read_table(Path(session) / folder / "classes.star", "classes")

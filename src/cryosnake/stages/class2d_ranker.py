@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.engines.class_rankers import (
     assess2d_command,
@@ -32,9 +31,9 @@ def ranker_scores(session: Path, found: Round, config: Config) -> np.ndarray | N
     settings, classes = config.class2d, len(found.classes)
     if settings.ranker == "native":
         return None
-    folder = Path(session) / layout.class2d_file(found.particles, settings.ranker)
+    folder = Path(session) / found.folder / settings.ranker
     if settings.ranker == "2dassess":
-        stack = Path(session) / layout.class2d_file(found.particles, "classes.mrcs")
+        stack = Path(session) / found.folder / "classes.mrcs"
         command = assess2d_command(
             stack,
             folder,
@@ -45,7 +44,7 @@ def ranker_scores(session: Path, found: Round, config: Config) -> np.ndarray | N
         blank = np.flatnonzero(found.averages.sum(axis=(1, 2)) == 0) + 1
         return read_assess2d(folder, classes, blank=blank.tolist())
     command = class_ranker_command(
-        _optimiser(Path(session), found.particles),
+        _optimiser(Path(session) / found.folder / "relion"),
         folder,
         command=settings.ranker_command or "relion_class_ranker",
     )
@@ -54,9 +53,8 @@ def ranker_scores(session: Path, found: Round, config: Config) -> np.ndarray | N
     return np.nan_to_num(read_class_ranker(folder / "rank_model.star", classes), nan=0.0)
 
 
-def _optimiser(session: Path, particles: int) -> Path:
+def _optimiser(folder: Path) -> Path:
     """What RELION's classification left for the ranker."""
-    folder = session / layout.class2d_file(particles, "relion")
     left = sorted(folder.glob("run_it*_optimiser.star"))
     if not left:
         raise BadInputError(folder, "no run_it*_optimiser.star", "a classification by RELION")

@@ -28,6 +28,8 @@ def extraction_settings(
         radius_angst=min(size.long_axis_angst / 2, MAX_RADIUS * box_px * pixel_size_angst),
         diameter_angst=size.diameter_angst,
         phase_flip=config.particles.phase_flip,
+        # an image that is taken as it is has a spectrum that nothing else accounts for
+        flatten=not config.ctf.fit,
         float16=config.particles.output_float16,
         seed=config.compute.seed,
     )

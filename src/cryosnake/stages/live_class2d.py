@@ -29,7 +29,7 @@ def count_batch(session: Path, particles: int, batch: str) -> None:
     """Count which classes the particles of a batch were assigned to."""
     session = Path(session)
     blocks = read_star(session / layout.class2d_stream(particles, batch, "star"))
-    classes = len(read_assessed(session, particles))
+    classes = len(read_assessed(session, layout.class2d_folder(particles)))
     counted = {
         "problem": blocks["general"]["csnProblem"],
         "rows": json.loads(counts_json(session, blocks["particles"], classes)),
@@ -60,9 +60,9 @@ def refresh_live(session: Path, config: Config) -> None:
     if not finished:
         return
     with FileLock(session / layout.CLASS2D / ".live.lock"):
-        found = read_round(session, finished[-1])
+        found = read_round(session, layout.class2d_folder(finished[-1]))
         if not found.failed:
-            _write_live(session, found, read_assessed(session, found.particles))
+            _write_live(session, found, read_assessed(session, found.folder))
 
 
 def _write_live(session: Path, found: Round, classes: pd.DataFrame) -> None:

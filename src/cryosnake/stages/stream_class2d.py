@@ -47,7 +47,8 @@ def stream(
                 budget_mb=config.compute.memory_mb / 2,
             )
             found.contribution.save(sums)
-            assigned = table[_COLUMNS].assign(**assignment_columns(found.poses))
+            columns = [c for c in (*_COLUMNS, "csnBatch") if c in table]
+            assigned = table[columns].assign(**assignment_columns(found.poses))
     except (CryosnakeError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         log.exception("%s cannot be assigned", batch)
         problem = star_text(str(error) or type(error).__name__)

@@ -1,0 +1,16 @@
+"""Rule `branch3d`: volumes from nothing again, of the particles that were kept."""
+
+from pathlib import Path
+
+from cryosnake.compute import leased_device, use_threads
+from cryosnake.config import load_config
+from cryosnake.session.job import job_log
+from cryosnake.stages.branch3d import reconstruct_again
+
+with job_log(snakemake.log) as log:
+    config = load_config(snakemake.config)
+    use_threads(snakemake.threads)
+    particles = int(snakemake.wildcards.particles)
+    with leased_device(config.compute.device) as device:
+        found = reconstruct_again(Path.cwd(), particles, config, device, snakemake.threads)
+    log.info("%s", found.problem or f"{len(found.volumes)} volumes")
