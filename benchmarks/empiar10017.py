@@ -54,6 +54,8 @@ SMALLER = {
     "class2d": {"rounds": ROUNDS},
 }
 _COMPARED_ANGST = 12.0
+#: What is finer in these images is not the molecule, and must not decide how maps are aligned.
+_ALIGNED_ANGST = 25.0
 _SHOWN = 12
 
 
@@ -194,7 +196,7 @@ def report_volume(session: Path, last: int, folder: Path) -> None:
             mask,
             known,
             known_pixel,
-            resolution_angst=min(resolution_angst, 40.0),
+            resolution_angst=_ALIGNED_ANGST,
         )
         write_mrc(folder / f"{name}.mrc", volume, given.pixel_size_angst)
         print(

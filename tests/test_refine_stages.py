@@ -227,8 +227,9 @@ def test_what_cannot_be_done_is_told_and_costs_nothing_else(tmp_path):
     assert (result["problem"], result["known_map"]) == (None, None)
     assert result["symmetry"] == "C1"
     rows = told(tmp_path)
-    for rule in ("refine_known_map", "symmetry", "refine_defocus"):
+    for rule in ("refine_known_map", "symmetry"):
         assert rows[rule]["csnVerdict"] == "fail"
+    assert rows["refine_defocus"]["csnVerdict"] == "info"
 
 
 @pytest.mark.skipif(shutil.which("relion_postprocess") is None, reason="RELION missing")
@@ -259,13 +260,14 @@ def test_an_engine_that_tells_less_is_enough(refined, tmp_path, monkeypatch):
         return SimpleNamespace(halves=halves, particles=columns, version="5", command="run")
 
     monkeypatch.setattr(refine_engines, "auto_refine", auto_refine)
+    monkeypatch.setattr(refine_engines, "on_axes", lambda reference, *_: reference)
     relion = config(refine={"engine": "relion", "symmetry": "C2"})
     result = refine_volume(session, ROUND, relion, "cpu", 3)
     assert (asked["symmetry"], asked["threads"], asked["gpu"]) == ("C2", 3, None)
     assert asked["reference"].shape == (BOX,) * 3
     assert (result["engine"], result["symmetry"], result["problem"]) == ("relion", "C2", None)
     assert json.loads(refine_file(session, "result.json").read_text())["mean_log_evidence"] is None
-    assert "symmetry" not in told(session)
+    assert told(session)["symmetry"]["csnVerdict"] == "info"
 
 
 def test_an_engine_that_fails_is_told(tmp_path):

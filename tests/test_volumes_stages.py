@@ -211,3 +211,24 @@ def test_noise_gives_no_volume_that_goes_on(tmp_path):
     assert kept.empty
     about = told(tmp_path, layout.class3d_folder(ROUND))["class3d"]
     assert about["csnValue"] == "no volume looks like a particle"
+
+
+@pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
+def test_relion_sorts_particles_as_the_same_step(first, tmp_path):
+    session = Path(shutil.copytree(first[0], tmp_path / "session"))
+    groups, table = read_particles(session / SELECTED)
+    write_particles(session / SELECTED, groups, table.iloc[:120])
+    settings = config(class3d={"engine": "relion", "relion_iterations": 2})
+    found = classify(session, ROUND, settings, "cpu", 1)
+    assert found.problem is None
+    assert found.about["csnVolumeEngine"] == "relion"
+    assert found.table["csnVolumePopulation"].sum() == 120
+    _, sorted_table = read_particles(session / layout.class3d_file(ROUND, "particles.star"))
+    assert {"rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"} <= set(sorted_table)
+    assert sorted_table["rlnClassNumber"].between(1, 2).all()
+
+
+def test_an_engine_that_is_missing_is_told(first, tmp_path):
+    session = Path(shutil.copytree(first[0], tmp_path / "session"))
+    settings = config(class3d={"engine": "relion", "relion_command": "no_such_relion"})
+    assert "no_such_relion" in classify(session, ROUND, settings, "cpu", 1).problem

@@ -19,7 +19,9 @@ class Column:
 
 _ALL = [
     # --- the ledger: which movies there are, in order of arrival ---
-    Column("csnBatch", "string", "-", "batch that holds the movie or the particle, b00000, b00001, ..."),
+    Column(
+        "csnBatch", "string", "-", "batch that holds the movie or the particle, b00000, b00001, ..."
+    ),
     Column(
         "csnMovieSize_bytes", "integer", "bytes", "size of the movie file when its batch closed"
     ),

@@ -363,8 +363,8 @@ class WorkflowConfig(Section):
 
     until: Literal["curation", "picking", "particles", "class2d", "class3d", "refine"] = setting(
         "refine",
-        "last stage: curated micrographs, coordinates, extracted particles, 2D classes, 3D classes, "
-        "or a refined map",
+        "last stage: curated micrographs, coordinates, extracted particles, 2D classes, 3D "
+        "classes, or a refined map",
         expert=0,
     )
 

@@ -122,10 +122,9 @@ RULE_ADVICE = {
     " come back. Go back to the 2D classes, and do not use this map.",
     "refine_known_map": "The result is not the known map: check validation.known_map, the pixel"
     " size and the voltage, and whether this is the control sample.",
-    "symmetry": "A symmetry that is found is reported only. If it is right, set refine.symmetry,"
-    " and refine.engine to relion where the native engine does not apply it.",
-    "refine_defocus": "Leave refine.per_particle_defocus off, or refine the defocus in RELION from"
-    " the session's folder for it.",
+    "symmetry": "A symmetry that is found is reported only. If it is right, set refine.symmetry. A"
+    " group that the reference does not have is refused.",
+    "refine_defocus": "It needs refine.engine native, and particles that show a map.",
     "forecast": "See how many particles the target needs, and decide whether the hours are worth"
     " it. A better grid may gain more than time.",
     "verdict": "See the reasons at the top of the page.",

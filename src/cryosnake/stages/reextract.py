@@ -141,6 +141,7 @@ def _settings(
         phase_flip=config.particles.phase_flip,
         float16=config.particles.output_float16,
         seed=config.compute.seed,
+        flatten=not config.ctf.fit,
     )
 
 

@@ -19,7 +19,6 @@ from cryosnake.stages.newest import publish
 from cryosnake.stages.postprocess import Postprocessed, postprocess, with_relion
 from cryosnake.stages.refine_decisions import (
     decisions,
-    defocus_told,
     empty_result,
     failure,
     figures,
@@ -27,6 +26,7 @@ from cryosnake.stages.refine_decisions import (
     known_map,
     no_known_map,
 )
+from cryosnake.stages.refine_defocus import defocus_told
 from cryosnake.stages.refine_engines import (
     RefinedHalves,
     Task,

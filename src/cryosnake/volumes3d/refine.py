@@ -15,7 +15,7 @@ from cryosnake.volumes3d.passes import Passes, SearchSettings, passes_for
 from cryosnake.volumes3d.references import checked, low_passed
 from cryosnake.volumes3d.result import Refined, VolumePoses
 from cryosnake.volumes3d.start import blank, scaled
-from cryosnake.volumes3d.symmetrised import SymmetricGrid, independent_threshold
+from cryosnake.volumes3d.symmetrised import raise_threshold, symmetric_grid
 from cryosnake.volumes3d.warm import posed_sums, take_over
 
 
@@ -81,8 +81,7 @@ def refine(
     initial_poses : (N) of an earlier refinement. Half sets begin from their own particles at these
         poses, and not from the reference. Particles of which `rot_deg` is NaN, or the class -1,
         are searched in all views. Half sets stay; where `half` is -1 one is drawn.
-    symmetry : point group (C7, D2, T, O, I) that the volume is given; the reference has its axes
-        where RELION has them. Poses are any of the equivalent ones.
+    symmetry : point group of the volume; the reference has its axes where RELION has them.
 
     Raises
     ------
@@ -103,15 +102,13 @@ def refine(
         budget_mb=budget_mb,
     )
     geometry, pixel = passes.geometry, passes.geometry.pixel
-    limit = passes.finest.rings * passes.finest.spacing_per_px
-    passes.grid = SymmetricGrid(passes.grid.side_px, limit, geometry.device, symmetry)
+    passes.grid = symmetric_grid(passes, symmetry)
     low_pass_angst = low_pass_angst or 0.2 * diameter_angst
     model = blank(passes)
     volume = in_window(checked(reference, geometry.window), geometry) * model.mask
     start = scaled(passes, model, low_passed(volume, pixel / low_pass_angst))[None]
     halves = [Model(geometry, passes.grid, start, model.noise) for _ in (0, 1)]
-    for one in halves:
-        one.threshold = independent_threshold(one, symmetry)
+    raise_threshold(halves, symmetry)
     run = _Refinement(passes, halves, schedule, low_pass_angst, report)
     if initial_poses is None:
         run.wide()

@@ -6,6 +6,7 @@ from cryosnake.alignment.polar import PolarTransform
 from cryosnake.alignment.slices import SliceGrid
 from cryosnake.validation.symmetry_groups import group_matrices
 from cryosnake.volumes3d.model import Model
+from cryosnake.volumes3d.passes import Passes
 
 _SIGMAS = 3.0  # as in `Model`
 _HIGHEST = 0.5
@@ -42,10 +43,18 @@ class SymmetricGrid(SliceGrid):
             super().insert(sums, real, imaginary, weights, matrices @ turn, transform)
 
 
-def independent_threshold(model: Model, group: str) -> torch.Tensor:
-    """(S,) what a correlation of symmetric half volumes has to reach: there are as many times fewer
+def symmetric_grid(passes: Passes, group: str) -> SymmetricGrid:
+    """The grid of passes, with a group."""
+    band, grid = passes.finest, passes.grid
+    return SymmetricGrid(grid.side_px, band.rings * band.spacing_per_px, grid.device, group)
+
+
+def raise_threshold(models: list[Model], group: str) -> None:
+    """Set what a correlation of symmetric half volumes has to reach: there are as many times fewer
     independent coefficients as the group has rotations. Never more than 0.5: the lowest shells of a
     large group hold hardly one."""
-    samples = 2.0 * model.shells.counts() * model.mask.square().mean() / len(group_matrices(group))
-    noise = (_SIGMAS / torch.sqrt(samples.clamp_min(1.0))).clamp_max(_HIGHEST)
-    return torch.maximum(model.threshold, noise)
+    share = 1.0 / len(group_matrices(group))
+    for one in models:
+        samples = 2.0 * one.shells.counts() * one.mask.square().mean() * share
+        noise = (_SIGMAS / torch.sqrt(samples.clamp_min(1.0))).clamp_max(_HIGHEST)
+        one.threshold = torch.maximum(one.threshold, noise)
