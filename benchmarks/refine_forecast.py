@@ -15,8 +15,7 @@ from dataclasses import fields
 import numpy as np
 import torch
 from classes2d_common import simulated_stack
-from volumes3d_common import named, true_volume
-from volumes3d_truth import optics_of
+from volumes3d_common import named, optics_of, true_volume
 
 from cryosnake.stages.postprocess import postprocess
 from cryosnake.validation.forecast import fit_resolution

@@ -1,7 +1,7 @@
 """What the benchmarks of volumes share: simulated stacks with a true volume, and how a volume is
 held against it in all orientations and both hands.
 
-Nothing here uses the code under test.
+Nothing here computes with the code under test.
 """
 
 import math
@@ -11,9 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from classes2d_common import SHARED, Structure, projector
+from classes2d_common import (
+    AMPLITUDE_CONTRAST,
+    CS_MM,
+    SHARED,
+    VOLTAGE_KV,
+    Structure,
+    projector,
+)
 from scipy.optimize import minimize
 
+from cryosnake.classes2d import Optics
 from cryosnake.simulate.projection import euler_matrix
 
 
@@ -44,6 +52,12 @@ def _asymmetric(source: Path) -> Path:
     path = Path(tempfile.gettempdir()) / "cryosnake-asymmetric.pdb"
     path.write_text("\n".join(kept) + "\nEND\n")
     return path
+
+
+def optics_of(table) -> Optics:
+    """The CTF parameters of a simulated stack."""
+    parts = (table[f"rlnDefocus{part}"].to_numpy() for part in ("U", "V", "Angle"))
+    return Optics(*parts, VOLTAGE_KV, CS_MM, AMPLITUDE_CONTRAST)
 
 
 def true_volume(structure: Structure, box_px: int, pixel_size_angst: float) -> torch.Tensor:

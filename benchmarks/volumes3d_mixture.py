@@ -15,8 +15,7 @@ import time
 import numpy as np
 import torch
 from classes2d_common import simulated_stack
-from volumes3d_common import named, onto, true_volume
-from volumes3d_truth import optics_of
+from volumes3d_common import named, onto, optics_of, true_volume
 
 from cryosnake.volumes3d import ab_initio, classify3d
 

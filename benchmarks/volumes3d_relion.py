@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from classes2d_common import SimulatedStack, Structure, simulated_stack
 from classes2d_relion import write_stack
-from volumes3d_common import crossing_angst, fsc, named, sphere, true_volume
-from volumes3d_truth import optics_of
+from volumes3d_common import crossing_angst, fsc, named, optics_of, sphere, true_volume
 
 from cryosnake.engines.relion_command3d import SgdSchedule
 from cryosnake.engines.relion_refine3d import auto_refine

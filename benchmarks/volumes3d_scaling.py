@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from classes2d_common import simulated_stack
-from volumes3d_common import named, true_volume
-from volumes3d_truth import optics_of
+from volumes3d_common import named, optics_of, true_volume
 
 from cryosnake.images import write_mrc
 from cryosnake.volumes3d import ab_initio, refine

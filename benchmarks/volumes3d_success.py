@@ -15,8 +15,7 @@ import time
 import numpy as np
 import torch
 from classes2d_common import simulated_stack
-from volumes3d_common import crossing_angst, fsc, named, onto, true_volume
-from volumes3d_truth import optics_of
+from volumes3d_common import crossing_angst, fsc, named, onto, optics_of, true_volume
 
 from cryosnake.validation.fsc import corrected_fsc
 from cryosnake.validation.mask import automatic_mask

@@ -263,7 +263,7 @@ def test_an_engine_that_tells_less_is_enough(refined, tmp_path, monkeypatch):
     monkeypatch.setattr(refine_engines, "on_axes", lambda reference, *_: reference)
     relion = config(refine={"engine": "relion", "symmetry": "C2"})
     result = refine_volume(session, ROUND, relion, "cpu", 3)
-    assert (asked["symmetry"], asked["threads"], asked["gpu"]) == ("C2", 3, None)
+    assert (asked["symmetry"], asked["threads"], asked["gpu"]) == ("C2", 1, None)
     assert asked["reference"].shape == (BOX,) * 3
     assert (result["engine"], result["symmetry"], result["problem"]) == ("relion", "C2", None)
     assert json.loads(refine_file(session, "result.json").read_text())["mean_log_evidence"] is None

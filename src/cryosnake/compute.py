@@ -64,6 +64,12 @@ def leased_device(
         time.sleep(poll_s)
 
 
+def device_number(device: torch.device | str) -> str | None:
+    """A GPU's number as other programs take it; None for the CPU."""
+    device = torch.device(device)
+    return str(device.index or 0) if device.type == "cuda" else None
+
+
 def gpu_name(index: int) -> str:
     """A name of the GPU that is the same in every process, whichever GPUs each one sees."""
     return str(torch.cuda.get_device_properties(index).uuid)

@@ -8,6 +8,7 @@ import torch
 
 from cryosnake import layout
 from cryosnake.classes2d.particle_table import ParticleInput, particle_input
+from cryosnake.compute import device_number
 from cryosnake.config.model import Config
 from cryosnake.engines.relion_volumes import initial_model
 from cryosnake.errors import BadInputError
@@ -129,22 +130,26 @@ def _table(folder: str, found: list[VolumeResult]):
 
 def _relion(session, folder, given, volumes, diameter_angst, config, device, threads):
     work = session / folder / "relion"
-    work.mkdir(parents=True, exist_ok=True)
-    write_particles(work / "given.star", given.groups, given.table)
-    on_gpu = torch.device(device).type == "cuda"
     found = initial_model(
-        work / "given.star",
+        given_to_relion(work, given),
         work,
         work_dir=session,
         volumes=volumes,
         diameter_angst=diameter_angst,
         seed=config.compute.seed,
         threads=threads,
-        gpu=str(torch.device(device).index or 0) if on_gpu else None,
+        gpu=device_number(device),
         command=config.class3d.relion_command,
     )
     log.info("RELION %s: %s", found.version, found.command)
     return relion_table(folder, found), list(found.volumes)
+
+
+def given_to_relion(work: Path, given: ParticleInput) -> Path:
+    """The particles as a table in RELION's folder, which is made if need be."""
+    path = work / "given.star"
+    write_particles(path, given.groups, given.table)
+    return path
 
 
 def relion_table(folder: str, found):

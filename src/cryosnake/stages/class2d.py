@@ -20,6 +20,7 @@ from cryosnake.classes2d.particle_table import (
     read_input,
     reference_images,
 )
+from cryosnake.compute import device_number
 from cryosnake.config.model import Config
 from cryosnake.engines.relion_class2d import classify as relion_classify
 from cryosnake.errors import CryosnakeError
@@ -187,7 +188,6 @@ def _relion(task: Classification, config, given: ParticleInput, mask_angst, devi
     earlier = _earlier(task, given)
     # RELION takes as many references as there are classes
     initial = earlier[0] if earlier and len(earlier[1]) == classes else None
-    on_gpu = torch.device(device).type == "cuda"
     found = relion_classify(
         task.session / task.table,
         task.file("relion"),
@@ -197,7 +197,7 @@ def _relion(task: Classification, config, given: ParticleInput, mask_angst, devi
         seed=config.compute.seed,
         threads=threads,
         iterations=round(task.slowly * settings.relion_iterations),
-        gpu=str(torch.device(device).index or 0) if on_gpu else None,
+        gpu=device_number(device),
         command=settings.relion_command,
         initial=initial,
     )

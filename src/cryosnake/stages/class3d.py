@@ -8,12 +8,13 @@ import torch
 
 from cryosnake import layout
 from cryosnake.classes2d.particle_table import ParticleInput
+from cryosnake.compute import device_number
 from cryosnake.config.model import Config
 from cryosnake.decisions import Decision
 from cryosnake.engines.relion_volumes import classify3d as relion_classify
 from cryosnake.errors import BadInputError
 from cryosnake.particles import write_no_particles, write_particles
-from cryosnake.stages.abinitio import kept_input, relion_table, sizes
+from cryosnake.stages.abinitio import given_to_relion, kept_input, relion_table, sizes
 from cryosnake.stages.class2d import PROBLEMS
 from cryosnake.stages.class2d_files import read_assessed
 from cryosnake.stages.files import write_decisions
@@ -145,11 +146,8 @@ def _native(session, folder, given: ParticleInput, references, config, device, t
 
 def _relion(session, folder, given: ParticleInput, references, config, device, threads):
     work = session / folder / "relion"
-    work.mkdir(parents=True, exist_ok=True)
-    write_particles(work / "given.star", given.groups, given.table)
-    on_gpu = torch.device(device).type == "cuda"
     found = relion_classify(
-        work / "given.star",
+        given_to_relion(work, given),
         work,
         work_dir=session,
         references=[
@@ -160,7 +158,7 @@ def _relion(session, folder, given: ParticleInput, references, config, device, t
         iterations=config.class3d.relion_iterations,
         seed=config.compute.seed,
         threads=threads,
-        gpu=str(torch.device(device).index or 0) if on_gpu else None,
+        gpu=device_number(device),
         command=config.class3d.relion_command,
     )
     log.info("RELION %s: %s", found.version, found.command)

@@ -16,6 +16,7 @@ from cryosnake.classes2d.particle_table import (
     mask_diameter_angst,
     read_input,
 )
+from cryosnake.compute import device_number
 from cryosnake.config.model import Config
 from cryosnake.engines.relion_refine3d import auto_refine
 from cryosnake.errors import BadInputError
@@ -189,7 +190,6 @@ def natively(task: Task, device: torch.device | str, threads: int) -> RefinedHal
 
 def by_relion(task: Task, device: torch.device | str, threads: int) -> RefinedHalves:
     """With RELION's auto-refine."""
-    on_gpu = torch.device(device).type == "cuda"
     found = auto_refine(
         stack_file(task.session, task.particles, "particles.star"),
         task.session / layout.refine_file(task.particles, "relion"),
@@ -198,9 +198,9 @@ def by_relion(task: Task, device: torch.device | str, threads: int) -> RefinedHa
         low_pass_angst=LOW_PASS * task.diameter_angst,
         diameter_angst=task.diameter_angst,
         seed=task.config.compute.seed,
-        threads=threads,
+        threads=max(1, threads // 2),  # two processes share the cores
         symmetry=task.symmetry,
-        gpu=str(torch.device(device).index or 0) if on_gpu else None,
+        gpu=device_number(device),
         command=task.config.refine.relion_command,
         mpi=task.config.refine.relion_mpi,
     )
