@@ -29,6 +29,7 @@ MORE = f"""
 milestones: {{tally_every_batches: 1, size_micrographs: 5, training_micrographs: 5}}
 class2d: {{rounds: [{{particles: {ROUND}, classes: 4}}]}}
 compute: {{device: cpu}}
+workflow: {{until: class2d}}
 """
 
 
