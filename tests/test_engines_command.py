@@ -140,8 +140,13 @@ def test_an_interruption_ends_the_program_and_its_children(tmp_path, monkeypatch
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     started = threading.Thread(target=lambda: (pids(tmp_path), os.kill(os.getpid(), signal.SIGINT)))
     started.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_program([sys.executable, "stubborn.py"], folder=tmp_path, log=tmp_path / "log.txt")
+    # a shell that starts the tests in the background has interruptions ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_program([sys.executable, "stubborn.py"], folder=tmp_path, log=tmp_path / "log.txt")
+    finally:
+        signal.signal(signal.SIGINT, before)
     started.join()
     assert [ended(pid) for pid in pids(tmp_path)] == [True, True]
 
