@@ -127,7 +127,7 @@ def _finish_classes(session: Path, config: Config, batches: list[str]) -> None:
             (session / path).parent.mkdir(parents=True, exist_ok=True)
             (session / path).touch()
         write_star(session / layout.class2d_file(number, "decisions.star"), {"decisions": told})
-        for path in dag.volume_rounds.files(number):
+        for path in _volumes(dag, number):
             (session / path).parent.mkdir(parents=True, exist_ok=True)
             (session / path).touch()
     for path in dag.streamed(ask=print):
@@ -136,6 +136,26 @@ def _finish_classes(session: Path, config: Config, batches: list[str]) -> None:
         (session / path).write_text('{"problem": "-", "rows": []}')
     if reached:
         write_text(session / layout.RELION / "README.txt", "")
+
+
+def _volumes(dag: SessionDag, particles: int) -> list[str]:
+    """What the steps in 3D leave for each other, in the order in which it is made."""
+    branch2d = dag.volume_rounds.branch2d_classes(particles)
+    branch3d = layout.branch3d_folder(particles)
+    names = ("volumes.star", "particles.star", "selected.star")
+    return [
+        layout.abinitio_file(particles, "volumes.star"),
+        *(layout.class3d_file(particles, name) for name in names),
+        *(str(Path(path).with_name("selected.star")) for path in branch2d),
+        *branch2d,
+        f"{branch3d}/volumes.star",
+        f"{branch3d}/particles.star",
+        layout.validation_file(particles, "crossvalidation.star"),
+        layout.validation_file(particles, "particles.star"),
+        layout.refine_file(particles, "stack/particles.star"),
+        layout.refine_file(particles, "result.json"),
+        layout.refine_file(particles, "forecast.json"),
+    ]
 
 
 def _finish(session: Path, batch: str, names: list[str], random: np.random.Generator) -> None:

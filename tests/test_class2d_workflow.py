@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from classes2d_synthetic import BOX, DIAMETER, PIXEL, objects, particles
+from classes2d_synthetic import BOX, DIAMETER, objects, particles
 from test_class2d_stages import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +49,24 @@ def run(session: Path) -> str:
     return done.stdout + done.stderr
 
 
+def write_extracted(session: Path, batch: str, images, optics, groups, micrographs) -> None:
+    """The particles of a batch, as many of each of its micrographs."""
+    pixel_angst = float(groups["rlnImagePixelSize"].iloc[0])
+    write_mrc(session / layout.particles_stack(batch), images, pixel_angst)
+    total = len(images)
+    table = pd.DataFrame(
+        {
+            "rlnImageName": [f"{i + 1:06d}@{layout.particles_stack(batch)}" for i in range(total)],
+            "rlnMicrographName": np.repeat(micrographs, total // len(micrographs)),
+            "rlnOpticsGroup": 1,
+            "rlnDefocusU": optics.defocus_u_angst,
+            "rlnDefocusV": optics.defocus_v_angst,
+            "rlnDefocusAngle": optics.defocus_angle_deg,
+        }
+    )
+    write_particles(session / layout.particles_star(batch), groups, table)
+
+
 @pytest.fixture(scope="module")
 def session(tmp_path_factory) -> Path:
     """Three batches, picked and extracted; particles of each accepted micrograph."""
@@ -67,20 +85,7 @@ def session(tmp_path_factory) -> Path:
         counts.to_csv(session / layout.extracted_counts(batch), index=False)
         total = PER_MICROGRAPH * len(counts)
         images, optics, _ = particles(total, objects(2), seed=number)
-        write_mrc(session / layout.particles_stack(batch), images, PIXEL)
-        table = pd.DataFrame(
-            {
-                "rlnImageName": [
-                    f"{i + 1:06d}@{layout.particles_stack(batch)}" for i in range(total)
-                ],
-                "rlnMicrographName": np.repeat(counts["micrograph"], PER_MICROGRAPH),
-                "rlnOpticsGroup": 1,
-                "rlnDefocusU": optics.defocus_u_angst,
-                "rlnDefocusV": optics.defocus_v_angst,
-                "rlnDefocusAngle": optics.defocus_angle_deg,
-            }
-        )
-        write_particles(session / layout.particles_star(batch), GROUPS, table)
+        write_extracted(session, batch, images, optics, GROUPS, counts["micrograph"])
     for path in (session / layout.SUBSETS).glob("particles_*"):
         path.unlink()
     return session

@@ -5,17 +5,14 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from refine_session import GROUPS, write_sizes
-from test_class2d_workflow import run
+from test_class2d_workflow import run, write_extracted
 from test_picking_dag import fabricate
-from volumes3d_synthetic import PIXEL, blobs, particles
+from volumes3d_synthetic import blobs, particles
 
 from cryosnake import layout
-from cryosnake.images import write_mrc
-from cryosnake.particles import write_particles
 from cryosnake.tables import read_star, read_table
 
 PER_MICROGRAPH, ROUND = 20, 300
@@ -50,19 +47,7 @@ def session(tmp_path_factory) -> Path:
         counts.to_csv(session / layout.extracted_counts(batch), index=False)
         total = PER_MICROGRAPH * len(counts)
         images, optics, *_ = particles(total, [blobs()], snr=1.0, seed=number)
-        write_mrc(session / layout.particles_stack(batch), images, PIXEL)
-        names = [f"{i + 1:06d}@{layout.particles_stack(batch)}" for i in range(total)]
-        table = pd.DataFrame(
-            {
-                "rlnImageName": names,
-                "rlnMicrographName": np.repeat(counts["micrograph"], PER_MICROGRAPH),
-                "rlnOpticsGroup": 1,
-                "rlnDefocusU": optics.defocus_u_angst,
-                "rlnDefocusV": optics.defocus_v_angst,
-                "rlnDefocusAngle": optics.defocus_angle_deg,
-            }
-        )
-        write_particles(session / layout.particles_star(batch), GROUPS, table)
+        write_extracted(session, batch, images, optics, GROUPS, counts["micrograph"])
     for path in (session / layout.SUBSETS).glob("particles_*"):
         path.unlink()
     return session

@@ -278,6 +278,13 @@ _ALL = [
     Column("csnVolumeEngine", "string", "-", "program that made the volumes"),
     Column("csnVolumePopulation", "integer", "-", "particles whose best class is this volume"),
     Column("csnVolumeEvidence", "float", "-", "mean csnLogEvidence of its particles"),
+    Column(
+        "csnParticleResidual",
+        "float",
+        "deviations",
+        "what the best pose leaves unexplained at low frequency, against the other particles; above "
+        "3.5 an outlier, such as an edge of film",
+    ),
     Column("csnEmptyShare", "float", "0-1", "share of the particles that show none of the volumes"),
     Column("csnVolumeVerdict", "string", "-", "pass or unsure: whether the choice is clear"),
     Column("csnVolumeFeatureless", "float", "-", "score of the chosen volume made a ball"),

@@ -1,7 +1,6 @@
 """The 2D rounds that 3D follows, and what each step of it waits for."""
 
 from collections.abc import Callable
-from pathlib import PurePath
 
 from cryosnake import layout
 from cryosnake.config.model import Config
@@ -26,28 +25,6 @@ class VolumeRounds:
         if refined:
             return lambda particles: layout.refine_file(particles, "forecast.json")
         return lambda particles: layout.class3d_file(particles, "volumes.star")
-
-    def files(self, particles: int) -> list[str]:
-        """What the steps of a round leave for each other, in the order in which it is made."""
-        sorted_among = [
-            layout.class3d_file(particles, name)
-            for name in ("volumes.star", "particles.star", "selected.star")
-        ]
-        branch3d = layout.branch3d_folder(particles)
-        branch2d = self.branch2d_classes(particles)
-        return [
-            layout.abinitio_file(particles, "volumes.star"),
-            *sorted_among,
-            *(str(PurePath(path).with_name("selected.star")) for path in branch2d),
-            *branch2d,
-            f"{branch3d}/volumes.star",
-            f"{branch3d}/particles.star",
-            layout.validation_file(particles, "crossvalidation.star"),
-            layout.validation_file(particles, "particles.star"),
-            layout.refine_file(particles, "stack/particles.star"),
-            layout.refine_file(particles, "result.json"),
-            layout.refine_file(particles, "forecast.json"),
-        ]
 
     def branch2d_input(self, particles: int, number: int) -> str:
         """The particles of a round, from 1, of the branch in 2D."""

@@ -90,17 +90,15 @@ def sorted_among(
         given = kept_input(session, table, config.class3d.particles_max, config.compute.seed)
         about |= sizes(given, references.diameter_angst)
         engine = _relion if config.class3d.engine == "relion" else _native
-        rows, volumes, columns, empty = engine(
-            session, folder, given, references, config, device, threads
-        )
-        about["csnEmptyShare"] = empty
+        rows, volumes, columns = engine(session, folder, given, references, config, device, threads)
+        sorted_table = given.table.assign(**columns)
+        about["csnEmptyShare"] = float((sorted_table["rlnClassNumber"] > len(volumes)).mean())
         found = Volumes(folder, about, rows, volumes)
         choice = choose_volume(
             found.facts(),
             pixel_size_angst=found.pixel_size_angst,
             diameter_angst=found.diameter_angst,
         )
-        sorted_table = given.table.assign(**columns)
     except PROBLEMS as error:
         log.exception("no 3D classification")
         found = no_volumes(folder, about, str(error) or type(error).__name__)
@@ -128,7 +126,7 @@ def _native(session, folder, given: ParticleInput, references, config, device, t
         budget_mb=config.compute.memory_mb / 2,
         report=log.info,
     )
-    columns = pose_columns(found.poses)
+    columns = pose_columns(found.poses) | {"csnParticleResidual": found.residual_sigma}
     number, evidence = columns["rlnClassNumber"], columns["csnLogEvidence"]
     means = [
         evidence[number == k + 1].mean() if (number == k + 1).any() else np.nan
@@ -141,7 +139,7 @@ def _native(session, folder, given: ParticleInput, references, config, device, t
         [one.resolution_angst for one in found.volumes],
         means,
     )
-    return rows, [one.volume for one in found.volumes], columns, float(found.empty_share)
+    return rows, [one.volume for one in found.volumes], columns
 
 
 def _relion(session, folder, given: ParticleInput, references, config, device, threads):
@@ -162,7 +160,7 @@ def _relion(session, folder, given: ParticleInput, references, config, device, t
         command=config.class3d.relion_command,
     )
     log.info("RELION %s: %s", found.version, found.command)
-    return relion_table(folder, found), list(found.volumes), dict(found.particles), 0.0
+    return relion_table(folder, found), list(found.volumes), dict(found.particles)
 
 
 def decisions(subject: str, rule: str, found: Volumes, choice: Choice | None) -> list[Decision]:
@@ -199,14 +197,14 @@ def decisions(subject: str, rule: str, found: Volumes, choice: Choice | None) ->
                 evidence=f"{found.folder}/volumes.png",
             )
         )
-    empty = float(found.about["csnEmptyShare"])
     if found.about["csnVolumeEngine"] == "native":
+        share = f"{100 * found.about['csnEmptyShare']:.1f} %"
         told.append(
             Decision(
                 subject=subject,
                 rule=f"{rule}_junk",
                 verdict="info",
-                value=f"{100 * empty:.0f} % of the particles show none of the volumes",
+                value=f"{share} of the particles show none of the volumes",
                 threshold="-",
                 evidence=f"{found.folder}/volumes.star",
             )

@@ -12,7 +12,7 @@ from cryosnake.config.model import Config
 from cryosnake.decisions import Decision
 from cryosnake.errors import BadInputError
 from cryosnake.images import read_mrc, write_png, write_volume
-from cryosnake.particles import write_particles
+from cryosnake.particles import write_no_particles, write_particles
 from cryosnake.stages.class2d import PROBLEMS
 from cryosnake.stages.files import write_decisions
 from cryosnake.stages.newest import publish
@@ -80,8 +80,7 @@ def refine_volume(
     except PROBLEMS as error:
         log.exception("no refinement")
         result = empty_result(told(error), config.refine.engine)
-        nothing = pd.DataFrame({"rlnImageName": [], "rlnClassNumber": []})
-        write_star(_file(session, particles, "particles.star"), {"particles": nothing})
+        write_no_particles(_file(session, particles, "particles.star"))
         _finish(session, particles, result, failure(subject, result))
         return result
     write_particles(_file(session, particles, "particles.star"), task.given.groups, table)
