@@ -20,6 +20,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 VOLTAGE_KV, CS_MM, AMPLITUDE_CONTRAST = 300.0, 2.7, 0.1
 JUNK = ("noise", "pair", "edge")
 _CHUNK = 256
+#: A long soluble part on a lipid disc, 193 A x 115 A: the proteasome's centre and the disc's, along
+#: the long axis.
+MEMBRANE = "membrane"
+MEMBRANE_PARTS_ANGST = (-21.5, 73.5)
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,25 @@ class SimulatedStack:
 def projector(source: str, box_px: int, pixel_size_angst: float) -> Projector:
     """Projector of a structure in a cube of the box's size, of unit root mean square."""
     cache = Path(tempfile.gettempdir()) / "cryosnake-potentials"
-    volume = species_phase(
-        source, pixel_size_angst=pixel_size_angst, voltage_kv=VOLTAGE_KV, cache_dir=cache
-    )
-    have = volume.shape[-1]
-    cube = torch.zeros((box_px,) * 3)
-    take = min(have, box_px)
-    a, b = have // 2 - take // 2, box_px // 2 - take // 2
-    cube[b : b + take, b : b + take, b : b + take] = volume[
-        a : a + take, a : a + take, a : a + take
-    ]
+
+    def boxed(species: str) -> torch.Tensor:
+        volume = species_phase(
+            species, pixel_size_angst=pixel_size_angst, voltage_kv=VOLTAGE_KV, cache_dir=cache
+        )
+        have = volume.shape[-1]
+        cube = torch.zeros((box_px,) * 3)
+        take = min(have, box_px)
+        a, b = have // 2 - take // 2, box_px // 2 - take // 2
+        cube[b : b + take, b : b + take, b : b + take] = volume[
+            a : a + take, a : a + take, a : a + take
+        ]
+        return cube
+
+    if source == MEMBRANE:
+        lower, upper = (round(z / pixel_size_angst) for z in MEMBRANE_PARTS_ANGST)
+        cube = boxed("proteasome").roll(lower, 0) + boxed("nanodisc").roll(upper, 0)
+    else:
+        cube = boxed(source)
     return Projector(cube / cube.pow(2).mean().sqrt())
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from classes2d_common import (
     AMPLITUDE_CONTRAST,
     CS_MM,
+    MEMBRANE,
     SHARED,
     VOLTAGE_KV,
     Structure,
@@ -23,6 +24,11 @@ from scipy.optimize import minimize
 
 from cryosnake.classes2d import Optics
 from cryosnake.simulate.projection import euler_matrix
+
+
+def pixel_size_of(name: str, box_px: int) -> float:
+    """Pixel size in angstrom at which a structure fills a box well."""
+    return {"membrane": 4.2}.get(name, 3.5) * 64 / box_px
 
 
 def named(name: str) -> tuple[Structure, float]:
@@ -37,6 +43,7 @@ def named(name: str) -> tuple[Structure, float]:
         "proteasome": (Structure(name, "proteasome", "D7"), 180.0),
         "half_proteasome": (Structure(name, "half_proteasome", "C7"), 150.0),
         "nanodisc": (Structure(name, "nanodisc", "D12"), 140.0),
+        "membrane": (Structure(name, MEMBRANE, "C7"), 230.0),
         "betagal": (Structure(name, str(structures / "5a1a.pdb"), "D2"), 190.0),
         "apoferritin": (Structure(name, str(structures / "6z6u.pdb"), "O"), 150.0),
     }[name]

@@ -27,9 +27,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from classes2d_common import SimulatedStack, Structure, simulated_stack
+from classes2d_common import SimulatedStack, simulated_stack
 from classes2d_relion import write_stack
-from volumes3d_common import crossing_angst, fsc, named, optics_of, sphere, true_volume
+from volumes3d_common import (
+    crossing_angst,
+    fsc,
+    named,
+    optics_of,
+    pixel_size_of,
+    sphere,
+    true_volume,
+)
 
 from cryosnake.engines.relion_command3d import SgdSchedule
 from cryosnake.engines.relion_refine3d import auto_refine
@@ -49,21 +57,14 @@ SGD = SgdSchedule(15, 50, 15, 35.0, 15.0, 100, 200)
 RANKED = """bash -c '"$0" "$@"; code=$?; times > rank_${OMPI_COMM_WORLD_RANK:-none}; exit $code' """
 
 
-def structure_of(name: str) -> tuple[Structure, float, float]:
-    """Structure, diameter of its sphere and pixel size of a box of 64, both in angstrom."""
-    if name == "elongated":  # two proteasomes end to end, 306 A long
-        return Structure(name, "double_proteasome", "D7"), 335.0, 5.5
-    structure, diameter_angst = named({"dihedral": "betagal"}.get(name, name))
-    return structure, diameter_angst, 3.5
-
-
 class Case:
     """A stack, what it is of, and the folder in which it is kept."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.structure, self.diameter_angst, at_64 = structure_of(args.structure)
-        self.pixel_size_angst = at_64 * 64 / args.box
+        name = {"dihedral": "betagal", "elongated": "membrane"}.get(args.structure, args.structure)
+        self.structure, self.diameter_angst = named(name)
+        self.pixel_size_angst = pixel_size_of(name, args.box)
         self.folder = args.folder / f"{args.structure}_{args.particles}_{args.box}_{args.seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.results = self.folder / "results.json"

@@ -1,6 +1,6 @@
 """How often ab initio reconstruction succeeds, and how honest a refinement from it is.
 
-    python benchmarks/volumes3d_success.py [--structures asymmetric,proteasome,half_proteasome]
+    python benchmarks/volumes3d_success.py [--structures asymmetric,betagal,membrane]
         [--seeds 1,2,3,4,5,6,7,8,9,10] [--refine]
 
 Every seed simulates a stack of its own. Success is an FSC of 0.5 with the truth better than 20 A
@@ -15,7 +15,7 @@ import time
 import numpy as np
 import torch
 from classes2d_common import simulated_stack
-from volumes3d_common import crossing_angst, fsc, named, onto, optics_of, true_volume
+from volumes3d_common import crossing_angst, fsc, named, onto, optics_of, pixel_size_of, true_volume
 
 from cryosnake.validation.fsc import corrected_fsc
 from cryosnake.validation.mask import automatic_mask
@@ -27,7 +27,8 @@ _GOAL_ANGST = 20.0
 def run(name: str, seed: int, args) -> dict:
     """One structure, one seed: CPU seconds and resolutions."""
     structure, diameter_angst = named(name)
-    sizes = {"pixel_size_angst": args.pixel_size, "diameter_angst": diameter_angst}
+    pixel_size_angst = args.pixel_size or pixel_size_of(name, args.box)
+    sizes = {"pixel_size_angst": pixel_size_angst, "diameter_angst": diameter_angst}
     stack = simulated_stack(
         args.particles,
         box_px=args.box,
@@ -37,17 +38,17 @@ def run(name: str, seed: int, args) -> dict:
         seed=seed,
         **sizes,
     )
-    optics, truth = optics_of(stack.table), true_volume(structure, args.box, args.pixel_size)
+    optics, truth = optics_of(stack.table), true_volume(structure, args.box, pixel_size_angst)
     begin = time.process_time()
     (found,) = ab_initio(stack.images, optics, restarts=args.restarts, seed=seed, **sizes)
     row = {"cpu_s": time.process_time() - begin}
-    row["truth"] = onto(found.volume, truth, args.pixel_size, diameter_angst)[2]
+    row["truth"] = onto(found.volume, truth, pixel_size_angst, diameter_angst)[2]
     line = f"{name:16s} seed {seed:2d}  {row['cpu_s']:5.1f} s, truth {row['truth']:5.1f} A"
     if args.refine:
         begin = time.process_time()
         final = refine(stack.images, optics, found.volume, seed=seed, **sizes)
         row["refine_cpu_s"] = time.process_time() - begin
-        row |= _honesty(final, truth, args.pixel_size, diameter_angst)
+        row |= _honesty(final, truth, pixel_size_angst, diameter_angst)
         line += (
             f"  refined {row['refine_cpu_s']:5.1f} s, sphere: truth {row['refined']:5.2f}, "
             f"reported {row['reported']:5.2f}; mask: truth {row['masked']:5.2f}, "
@@ -75,11 +76,11 @@ def _honesty(final, truth: torch.Tensor, pixel_size_angst: float, diameter_angst
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--structures", default="asymmetric,proteasome,half_proteasome")
+    parser.add_argument("--structures", default="asymmetric,betagal,membrane")
     parser.add_argument("--seeds", default="1,2,3,4,5,6,7,8,9,10")
     parser.add_argument("--particles", type=int, default=1500)
     parser.add_argument("--box", type=int, default=64)
-    parser.add_argument("--pixel-size", type=float, default=3.5)
+    parser.add_argument("--pixel-size", type=float, help="angstrom; 3.5, for the membrane 4.2")
     parser.add_argument("--snr", type=float, default=0.055, help="middle of a range of 3.2")
     parser.add_argument("--junk", type=float, default=0.0)
     parser.add_argument("--restarts", type=int, default=2)
