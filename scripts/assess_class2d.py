@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.assess_class2d import assess_round
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     use_threads(snakemake.threads)
     config = load_config(snakemake.config)
     classes = assess_round(Path.cwd(), int(snakemake.wildcards.particles), config)

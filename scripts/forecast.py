@@ -8,7 +8,7 @@ from cryosnake.session.job import job_log
 from cryosnake.stages.forecast import write_forecast
 from cryosnake.stages.refresh import refresh_all
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     config = load_config(snakemake.config)
     use_threads(snakemake.threads)
     particles = int(snakemake.wildcards.particles)

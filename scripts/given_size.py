@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.given_particles import measure_given
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     use_threads(snakemake.threads)
     size = measure_given(Path.cwd(), load_config(snakemake.config))
     log.info("%s", size)

@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.ingest import take_in, write_tick
 from cryosnake.session.job import job_log
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     tick = take_in(Path.cwd(), load_config(snakemake.config), snakemake.params.owner_pid)
     number = int(re.search(r"tick_(\d+)", snakemake.output[0]).group(1))
     write_tick(Path.cwd(), number, tick)

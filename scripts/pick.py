@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.pick import pick
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     config = load_config(snakemake.config)
     use_threads(snakemake.threads)
     with leased_device(config.compute.device) as device:

@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.training import pick_training
 
-with job_log(snakemake.log):
+with job_log(snakemake):
     config = load_config(snakemake.config)
     use_threads(snakemake.threads)
     picker = snakemake.wildcards.picker

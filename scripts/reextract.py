@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.reextract import reextract
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     config = load_config(snakemake.config)
     use_threads(snakemake.threads)
     table = reextract(Path.cwd(), int(snakemake.wildcards.particles), config, "cpu")

@@ -5,5 +5,5 @@ from pathlib import Path
 from cryosnake.session.job import job_log
 from cryosnake.session.relion_folder import write_relion_folder
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     log.info("%s", ", ".join(write_relion_folder(Path.cwd())))

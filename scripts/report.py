@@ -6,5 +6,5 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.refresh import publish
 
-with job_log(snakemake.log):
+with job_log(snakemake):
     publish(Path.cwd(), load_config(snakemake.config))

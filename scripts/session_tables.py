@@ -6,6 +6,6 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.session.tables import refresh
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     table = refresh(Path.cwd(), load_config(snakemake.config))
     log.info("%d of %d movies accepted", table["csnAccepted"].sum(), len(table))

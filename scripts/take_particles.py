@@ -7,7 +7,7 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.given_particles import take_particles
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     use_threads(snakemake.threads)
     number = take_particles(Path.cwd(), snakemake.wildcards.batch, load_config(snakemake.config))
     log.info("%d particles", number)

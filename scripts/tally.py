@@ -5,12 +5,12 @@ from pathlib import Path
 from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.session.milestones import write_tally
-from cryosnake.stages.refresh import refresh_all
+from cryosnake.stages.refresh import refresh_if_due
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     config = load_config(snakemake.config)
     covered = int(snakemake.wildcards.batches)
     result = write_tally(Path.cwd(), config, covered, snakemake.params.before)
     log.info("%(accepted)d of %(movies)d movies accepted", result)
     if snakemake.params.refresh:
-        refresh_all(Path.cwd(), config)
+        refresh_if_due(Path.cwd(), config)

@@ -6,6 +6,6 @@ from cryosnake.config import load_config
 from cryosnake.session.job import job_log
 from cryosnake.stages.training import choose_training
 
-with job_log(snakemake.log) as log:
+with job_log(snakemake) as log:
     chosen = choose_training(Path.cwd(), load_config(snakemake.config))
     log.info("%d micrographs", len(chosen))

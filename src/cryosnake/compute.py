@@ -2,11 +2,12 @@
 
 A scheduler gives a job its GPUs through `CUDA_VISIBLE_DEVICES`. On one machine without a scheduler
 the lease does it: a lock per GPU, held by the process that uses it and freed by its end, however
-it ends.
+it ends. Jobs that wait, of one session or of several, get the next free GPU in turn.
 """
 
 import contextlib
 import getpass
+import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from cryosnake.device_queue import queued
 from cryosnake.errors import SessionStopError
+from cryosnake.leases import noted
 
 
 def use_threads(threads: int) -> None:
@@ -44,24 +47,33 @@ def leased_device(
     if count == 0:
         if choice == "cuda":
             raise SessionStopError("compute.device = cuda, but this job sees no GPU")
-        yield torch.device("cpu")
+        with noted("cpu"):
+            yield torch.device("cpu")
         return
     folder = folder or Path(tempfile.gettempdir()) / f"cryosnake-gpus-{getpass.getuser()}"
     folder.mkdir(parents=True, exist_ok=True)
-    locks = [FileLock(folder / f"{gpu_name(index)}.lock") for index in range(count)]
-    while True:
-        for index, lock in enumerate(locks):
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            try:
-                torch.cuda.set_device(index)
-                yield torch.device("cuda", index)
-            finally:
-                lock.release()
-            return
-        time.sleep(poll_s)
+    names = [gpu_name(index) for index in range(count)]
+    asked_s = time.monotonic()
+    index, lock = _next_free(folder, names, poll_s)
+    try:
+        torch.cuda.set_device(index)
+        with noted(f"cuda:{index}", time.monotonic() - asked_s):
+            yield torch.device("cuda", index)
+    finally:
+        lock.release()
+
+
+def _next_free(folder: Path, names: list[str], poll_s: float) -> tuple[int, FileLock]:
+    """Wait until one of some GPUs is free, and take it; who waits for the same ones, in turn."""
+    locks = [FileLock(folder / f"{name}.lock") for name in names]
+    queue = folder / ("queue-" + hashlib.sha1(" ".join(names).encode()).hexdigest()[:12])
+    with queued(queue) as place:
+        while True:
+            for index, lock in enumerate(locks if place.is_first() else []):
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=0)
+                    return index, lock
+            time.sleep(poll_s)
 
 
 def device_number(device: torch.device | str) -> str | None:
