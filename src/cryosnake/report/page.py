@@ -14,6 +14,7 @@ from cryosnake.config.model import Config
 from cryosnake.curation import agreement
 from cryosnake.files import write_text
 from cryosnake.report import figures, gallery, summary
+from cryosnake.report.backlog import backlog_figure, growing_backlog, waits_sentence
 from cryosnake.report.class2d_section import class2d_section
 from cryosnake.report.given_section import given_section
 from cryosnake.report.picking_section import picking_section
@@ -90,6 +91,7 @@ def render(
             config,
             batches_seen=batches_seen,
             batches_pending=batches_pending,
+            further=growing_backlog(table, config),
         )
     )
     accepted = gallery.chosen_accepted(table, config.report.gallery)
@@ -147,6 +149,8 @@ def render(
         facts=given.facts if given else summary.fact_rows(table, config),
         squares=squares,
         squares_left_out=squares_left_out,
+        backlog=Markup(backlog_figure(table)),
+        waits=waits_sentence(table),
         outcome=Markup(figures.outcome_figure(table, config)),
         series=Markup(figures.series_figure(table, config)),
         histograms=Markup(figures.histogram_figure(table, config)),

@@ -1,6 +1,7 @@
 """How the session is doing, in words for someone who is woken up by it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -217,6 +218,7 @@ def session_status(
     *,
     batches_seen: int,
     batches_pending: int,
+    further: Sequence[Finding] = (),
 ) -> Status:
     """Say in words how the session is doing.
 
@@ -225,6 +227,7 @@ def session_status(
     table : as `report.table.prepared` gives it.
     decisions : in the columns of decisions.star; may be empty.
     left_out : those about files that were not taken in (`report.table.left_out_files`).
+    further : findings of other parts of the report.
     """
     if table.empty:
         waits = (
@@ -250,6 +253,7 @@ def session_status(
         *_dose(window, config),
         *_warnings(decisions),
         *_behind(batches_pending),
+        *further,
     ]
     low, _high = wilson_interval(good, judged)
     _low, high = wilson_interval(good, judged)

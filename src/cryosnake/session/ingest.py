@@ -16,6 +16,7 @@ from cryosnake.config.model import Config
 from cryosnake.errors import SessionStopError
 from cryosnake.files import write_text
 from cryosnake.layout import closed_batches, tick_file
+from cryosnake.session.batch_size import note_size
 from cryosnake.session.given_ledger import take_in_particles
 from cryosnake.session.ledger import Arrival, Ledger, LeftOut, Look, batches_lock
 from cryosnake.session.scan import input_root
@@ -144,13 +145,16 @@ def _timed_out(settled: list[Arrival], settings) -> bool:
 
 
 def _close(ledger: Ledger, settled: list[Arrival], *, partial: bool) -> int:
-    size = ledger.config.ingest.batch_movies
-    closed = 0
-    for start in range(0, len(settled), size):
-        movies = settled[start : start + size]
-        if len(movies) == size or partial:
-            ledger.close(movies)
-            closed += 1
+    closed = start = 0
+    while start < len(settled):
+        size = ledger.next_size()
+        movies = settled[start : start + size.movies]
+        if len(movies) < size.movies and not partial:
+            break
+        ledger.close(movies)
+        note_size(ledger.session, ledger.batches[-1], size, ledger.config.ingest)
+        start += len(movies)
+        closed += 1
     return closed
 
 

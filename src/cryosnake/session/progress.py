@@ -1,7 +1,5 @@
 """How a running session is doing, in one line, from what is on disk and what Snakemake says."""
 
-import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +7,7 @@ from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
 from cryosnake.quick_star import read_columns
+from cryosnake.session.backlog import Backlog, BacklogCount
 from cryosnake.session.dag import STAGES
 from cryosnake.session.extracted import extracted_particles
 from cryosnake.session.given_ledger import noted_table
@@ -16,12 +15,18 @@ from cryosnake.session.names import star_can_hold
 from cryosnake.session.scan import list_movies
 from cryosnake.session.tallies import read_tally
 
+_COLUMNS = (
+    *("rlnMicrographMovieName", "csnAccepted"),
+    *("csnFileChanged_s", "csnArrival_s", "csnProcessed_s"),
+)
+
 
 @dataclass(frozen=True)
 class Progress:
     """Movies (`what`) seen in the folder, processed, accepted; and the next threshold (or None).
 
     Of a session that starts from particles, particles; those that are processed are accepted.
+    `oldest_s` and `usual_s` are those of its `Backlog`.
     """
 
     seen: int
@@ -29,11 +34,18 @@ class Progress:
     accepted: int
     threshold: tuple[str, int, int] | None
     what: str = "movies"
+    oldest_s: float | None = None
+    usual_s: float | None = None
 
     @property
     def behind(self) -> int:
         """Movies that are there and not processed yet."""
         return max(0, self.seen - self.processed)
+
+    @property
+    def backlog(self) -> Backlog:
+        """The same, and how long they wait."""
+        return Backlog(self.behind, self.oldest_s, self.usual_s)
 
 
 class Counting:
@@ -45,31 +57,38 @@ class Counting:
         self._accepted: dict[str, bool] = {}
         self._read: set[str] = set()
         self._ready: dict[str, int] = {}
+        self._backlog = BacklogCount(session)
 
     def now(self) -> Progress:
         """Count what is there now."""
         if self.config.input.kind == "particles":
             return self._particles_now()
+        unprocessed = []
         for batch in layout.closed_batches(self.session):
             if batch in self._read:
                 continue
             path = self.session / layout.batch_table(batch)
-            columns = ("rlnMicrographMovieName", "csnAccepted")
             try:
-                rows = read_columns(path, "micrographs", columns)
+                rows = read_columns(path, "micrographs", _COLUMNS)
             except BadInputError:
-                continue  # not there yet
+                unprocessed.append(batch)  # not there yet
+                continue
             self._read.add(batch)
-            for movie, accepted in rows:
+            for movie, accepted, *_ in rows:
                 self._accepted[movie] = accepted == "1"
+            self._backlog.processed(times for _, _, *times in rows)
         movies = list_movies(self.session, self.config).movies
-        seen = {movie for movie in movies if star_can_hold(movie)}
+        seen = {movie for movie in movies if star_can_hold(movie)} | set(self._accepted)
+        waiting = seen - set(self._accepted)
+        found = self._backlog.now(unprocessed, waiting)
         return Progress(
-            seen=len(seen | set(self._accepted)),
+            seen=len(seen),
             processed=len(self._accepted),
             accepted=sum(self._accepted.values()),
             threshold=self._next_threshold(),
             what=self.config.input.kind,
+            oldest_s=found.oldest_s,
+            usual_s=found.usual_s,
         )
 
     def _particles_now(self) -> Progress:
@@ -106,53 +125,11 @@ class Counting:
         return None
 
 
-class Jobs:
-    """Which jobs run, from the lines that Snakemake prints."""
-
-    _STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
-    _NUMBER = re.compile(r"^\s+jobid: (\d+)$")
-    _FINISHED = re.compile(r"^Finished jobid: (\d+)")
-    _FAILED = re.compile(r"^Error in rule (\w+), jobid: (\d+)|^Error in rule (\w+):")
-
-    def __init__(self):
-        self._running: dict[str, str] = {}
-        self._rule: str | None = None
-        self._failing = False
-        self.failed: list[str] = []
-        self.nothing_to_do = False
-
-    def read(self, line: str) -> None:
-        """Take in one line."""
-        line = line.rstrip("\n")
-        if match := self._STARTED.match(line):
-            self._rule, self._failing = match[1], False
-        elif match := self._FAILED.match(line):
-            self._rule, self._failing = match[1] or match[3], True
-            self.failed.append(self._rule)
-            if match[2]:
-                self._running.pop(match[2], None)
-        elif match := self._NUMBER.match(line):
-            if self._failing:
-                self._running.pop(match[1], None)
-            elif self._rule:
-                self._running[match[1]] = self._rule
-        elif match := self._FINISHED.match(line):
-            self._running.pop(match[1], None)
-        elif line.startswith("Nothing to be done"):
-            self.nothing_to_do = True
-
-    def running(self) -> str:
-        """The running jobs, as `preprocess 2, tally`."""
-        # the wait for movies always runs in watch mode, and the target runs nothing
-        counts = Counter(r for r in self._running.values() if r not in ("ingest", "session"))
-        return ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in sorted(counts.items()))
-
-
 def progress_line(progress: Progress, jobs: str) -> str:
     """The line."""
     parts = [
         f"{progress.what} {progress.seen} seen, {progress.processed} processed, "
-        f"{progress.accepted} accepted, {progress.behind} behind",
+        f"{progress.accepted} accepted, {progress.backlog.in_words()}",
         f"running: {jobs or 'nothing'}",
     ]
     if progress.threshold is not None:

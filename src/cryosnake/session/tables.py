@@ -20,6 +20,7 @@ from cryosnake.picking.yields import yield_alerts
 from cryosnake.preprocess.detector import gain_decisions
 from cryosnake.preprocess.row import EMPTY_ROW
 from cryosnake.quick_star import read_tables
+from cryosnake.session.batch_size import size_decisions
 from cryosnake.session.ledger import left_out_decisions
 from cryosnake.session.picked import later_decisions, live_alerts, picked_counts
 from cryosnake.tables import write_star
@@ -102,7 +103,13 @@ def refresh(session: Path, config: Config) -> pd.DataFrame:
     with FileLock(session / layout.RESULTS / ".tables.lock"):
         listed_s = time.time()
         batches = finished_batches(session, config)
-        about_session = as_table([*gain_decisions(session), *left_out_decisions(session)])
+        about_session = as_table(
+            [
+                *gain_decisions(session),
+                *left_out_decisions(session),
+                *size_decisions(session),
+            ]
+        )
         if not batches:
             raise SessionStopError(f"{session}: no batch is processed yet")
         if config.input.kind == "particles":
