@@ -21,8 +21,9 @@ from live_common import movie_frames, times_processed, write_config, write_movie
 from cryosnake import compute, layout  # noqa: E402
 from cryosnake.config import load_config  # noqa: E402
 from cryosnake.errors import SessionStopError  # noqa: E402
+from cryosnake.movies.movie import bad_input  # noqa: E402
 from cryosnake.preprocess import movie as movie_step  # noqa: E402
-from cryosnake.preprocess import transfer  # noqa: E402
+from cryosnake.preprocess import outcome, transfer  # noqa: E402
 from cryosnake.preprocess.batch import preprocess_batch  # noqa: E402
 from cryosnake.preprocess.journal import Journal, MovieResult, Note  # noqa: E402
 from cryosnake.session.ingest import take_in  # noqa: E402
@@ -120,6 +121,52 @@ def test_a_surprise_is_a_rejected_row_and_is_tried_again(session, monkeypatch):
     assert table["csnExplanation"].str.contains("RuntimeError: something nobody").all()
     table = preprocess_batch(session, "b00000", config_of(session), CPU)
     assert (table["csnPassInput"] == 1).all()
+
+
+def test_a_file_system_that_is_away_for_a_moment_is_waited_for(session, monkeypatch):
+    calls, moments = [], 3
+
+    def stale(path, **options):
+        calls.append(path)
+        if len(calls) <= moments:
+            with bad_input(path, "cannot be read"):
+                raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return open_movie(path, **options)
+
+    open_movie = movie_step.open_movie
+    monkeypatch.setattr(outcome, "_AGAIN_S", (0.01, 0.01, 0.01))
+    with monkeypatch.context() as patch:
+        patch.setattr(movie_step, "open_movie", stale)
+        table = preprocess_batch(session, "b00000", config_of(session), CPU)
+        assert (table["csnPassInput"] == 1).all()
+        shutil.rmtree(session / layout.PREPROCESS)
+        (session / layout.GAIN).unlink()
+        moments = 100
+        table = preprocess_batch(session, "b00000", config_of(session), CPU)
+    assert table["csnPassInput"].tolist() == [0, 0, 0]
+    assert set(table["csnInputProblem"]) == {"machine"}
+    assert table["csnExplanation"].str.contains("Stale file handle").all()
+    assert not (session / layout.GAIN).exists()  # nothing is kept that was not seen
+    table = preprocess_batch(session, "b00000", config_of(session), CPU)  # as of a killed job
+    assert (table["csnPassInput"] == 1).all()
+
+
+def test_whose_fault_it_is_that_a_movie_cannot_be_read(session, monkeypatch):
+    gone, cut, _ = sorted((session / "movies").glob("*.tif"))
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:1000])
+    correct = movie_step.correct_motion
+
+    def short(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr(movie_step, "correct_motion", short)
+    table = preprocess_batch(session, "b00000", config_of(session), CPU)
+    assert table["csnInputProblem"].tolist() == ["machine", "file", "machine"]
+    assert "No such file" in table["csnExplanation"][0]
+    monkeypatch.setattr(movie_step, "correct_motion", correct)
+    table = preprocess_batch(session, "b00000", config_of(session, gain="nowhere.mrc"), CPU)
+    assert table["csnInputProblem"][2] == "file"  # it waits for the gain reference to change
 
 
 def test_a_full_disk_stops_the_job_and_what_is_finished_is_kept(session, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.quick_star import read_columns, read_tables
 from cryosnake.session.ingest import take_in
-from cryosnake.session.ledger import Ledger, left_out_decisions
+from cryosnake.session.ledger import Arrival, Ledger, left_out_decisions
 from cryosnake.session.names import UniqueNames, safe_stem, star_can_hold
 from cryosnake.tables import read_table, write_star
 
@@ -43,11 +44,14 @@ def movies_of(session: Path, batch: str) -> list[str]:
     return [movie for (movie,) in rows]
 
 
-def judge(session: Path, batch: str, *, failed: set[str] = frozenset()) -> None:
+def judge(
+    session: Path, batch: str, *, failed: set[str] = frozenset(), problem: str = "file"
+) -> None:
     """Stand-in for preprocessing: the batch's table with who failed on input."""
     movies = movies_of(session, batch)
     table = pd.DataFrame({"rlnMicrographMovieName": movies})
     table["csnPassInput"] = [0 if m in failed else 1 for m in movies]
+    table["csnInputProblem"] = [problem if m in failed else "-" for m in movies]
     write_star(session / layout.batch_table(batch), {"micrographs": table})
 
 
@@ -168,6 +172,52 @@ def test_a_failed_movie_is_taken_in_again_only_when_it_changed(session):
     assert not Ledger(session, config).pending()
     judge(session, "b00001")
     assert not Ledger(session, config).pending()
+
+
+def test_a_movie_that_vanished_is_taken_in_again_when_it_is_back_as_it_was(session):
+    path = add_movie(session, "a.tif")
+    take_in(session, config_of())
+    away = path.rename(session / "a.tif")
+    judge(session, "b00000", failed={"movies/a.tif"}, problem="machine")
+    assert not Ledger(session, config_of()).pending()  # nothing to take in by now
+    back = time.time() - 100
+    away.rename(path)
+    os.utime(path, (1000, 1000))
+    os.utime(session / layout.batch_table("b00000"), (back, back))
+    assert Ledger(session, config_of()).pending()
+    assert take_in(session, config_of()).batches == 2
+    assert movies_of(session, "b00001") == ["movies/a.tif"]
+    judge(session, "b00001")
+    assert not Ledger(session, config_of()).pending()
+
+
+def test_a_file_that_can_never_be_reached_is_not_tried_for_ever(session):
+    add_movie(session, "a.tif")
+    for attempt in range(1, 6):
+        take_in(session, config_of())
+        assert len(layout.closed_batches(session)) == attempt
+        judge(session, f"b{attempt - 1:05d}", failed={"movies/a.tif"}, problem="machine")
+    assert not Ledger(session, config_of()).pending()
+
+
+def test_a_bad_movie_whose_times_lie_in_the_future_is_not_tried_for_ever(session):
+    add_movie(session, "a.tif", mtime_s=time.time() + 1e6)
+    take_in(session, config_of())
+    judge(session, "b00000", failed={"movies/a.tif"})
+    assert not Ledger(session, config_of()).pending()
+    add_movie(session, "a.tif", mtime_s=time.time() + 2e6, content=b"repaired")
+    assert Ledger(session, config_of()).pending()
+
+
+def test_a_growing_file_is_waited_for_where_the_file_servers_clock_is_behind(session):
+    path = add_movie(session, "a.tif")
+    ledger = Ledger(session, config_of(settle_s=30))
+    then = time.time() - 300
+    os.utime(path, (then, then))
+    state = path.stat()
+    now = Arrival("movies/a.tif", state.st_size, state.st_mtime, then, 1)
+    assert not ledger._is_settled(now)  # 300 s old, they say; it may have changed just now
+    assert ledger._is_settled(replace(now, path="b.tif", changed_s=then - 3600))
 
 
 def test_a_movie_that_could_not_be_read_is_retried_when_its_permissions_change(session):

@@ -37,7 +37,14 @@ _ALL = [
         "-",
         "1 for the first time the movie was taken in; more when it was retried because the file changed",
     ),
+    Column(
+        "csnFileChanged_s",
+        "float",
+        "s",
+        "Unix time at which the movie file last changed before its batch closed: when it had arrived",
+    ),
     Column("csnArrival_s", "float", "s", "Unix time at which ingest took the movie in"),
+    Column("csnProcessed_s", "float", "s", "Unix time at which the movie's row was complete"),
     Column(
         "csnTakenIn",
         "integer",
@@ -179,6 +186,14 @@ _ALL = [
         "string",
         "-",
         "the rejection in words: value and threshold, or the error; else -",
+    ),
+    Column(
+        "csnInputProblem",
+        "string",
+        "-",
+        "whose fault it is that an image could not be read: file (tried again when it changes),"
+        " machine (it was not there, its file system did not answer, or memory was short; tried"
+        " again as it is), else -",
     ),
     Column("csnMotion_s", "float", "s", "time spent on motion correction"),
     Column("csnCtf_s", "float", "s", "time spent on the CTF fit"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def _processed(
         result = finished.get(fingerprint)
         if result is None or not _is_valid(session, result):
             result = process(entry)
+            result.row["csnProcessed_s"] = round(time.time(), 3)
             journal.append(fingerprint, result)
             row = result.row
             log.info(

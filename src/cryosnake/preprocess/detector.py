@@ -35,6 +35,7 @@ from cryosnake.movies import (
     read_gain,
     resize_gain,
 )
+from cryosnake.preprocess.outcome import is_away
 
 log = logging.getLogger("cryosnake")
 
@@ -211,7 +212,9 @@ class Detector:
                     if index + 1 == wanted:
                         break
                 return total, wanted
-        except BadInputError:
+        except BadInputError as error:
+            if is_away(error):
+                raise  # what is found is kept for the whole session: it must not be a guess
             return None  # its own batch says why
 
 

@@ -5,6 +5,7 @@ A batch is a file that is written once, complete, under a name that did not exis
 """
 
 import json
+import math
 import os
 import stat
 import time
@@ -20,6 +21,7 @@ from cryosnake.decisions import Decision, now
 from cryosnake.errors import BadInputError
 from cryosnake.files import write_text
 from cryosnake.quick_star import read_columns
+from cryosnake.session.batch_size import BatchSize
 from cryosnake.session.names import UniqueNames, star_can_hold
 from cryosnake.session.scan import list_movies
 from cryosnake.tables import star_text, write_star
@@ -30,7 +32,12 @@ _COLUMNS = (
     "csnMovieSize_bytes",
     "csnMovieMtime_s",
     "csnAttempt",
+    "csnFileChanged_s",
 )
+#: An age that a file's times show is believed from here on: clocks of file servers differ.
+_BELIEVED_S = 3600.0
+#: How often a movie is tried whose file is there, unchanged, and could not be reached each time.
+_MOST_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Entry:
     size_bytes: int
     mtime_s: float
     attempt: int
+    changed_s: float
 
 
 @dataclass(frozen=True)
@@ -107,32 +115,40 @@ class Ledger:
         """Read the batches that were closed since the last time."""
         for batch in layout.closed_batches(self.session)[len(self.batches) :]:
             path = self.session / layout.batch_star(batch)
-            for movie, name, size, mtime, attempt in read_columns(path, "movies", _COLUMNS):
+            rows = read_columns(path, "movies", _COLUMNS)
+            for movie, name, size, mtime, attempt, changed in rows:
                 stem = os.path.basename(name)[: -len(".mrc")]
                 self._names.reserve(stem)
-                self.movies[movie] = Entry(batch, stem, int(size), float(mtime), int(attempt))
+                changed_s = math.nan if changed == "-" else float(changed)
+                self.movies[movie] = Entry(
+                    batch, stem, int(size), float(mtime), int(attempt), changed_s
+                )
             self.batches.append(batch)
             self._unread.add(batch)
 
     def failed_on_input(self) -> dict[str, float]:
-        """Movies whose latest attempt could not be read, with the Unix time of that verdict."""
+        """Movies whose latest attempt could not be read, with the Unix time of that verdict.
+
+        The time is 0 where it was not the file's fault: it is tried again as it is.
+        """
         for batch in sorted(self._unread):
             path = self.session / layout.batch_table(batch)
             try:
                 judged_s = path.stat().st_mtime
             except FileNotFoundError:
                 continue  # not preprocessed yet
-            columns = ("rlnMicrographMovieName", "csnPassInput")
+            columns = ("rlnMicrographMovieName", "csnPassInput", "csnInputProblem")
             try:
                 rows = read_columns(path, "micrographs", columns)
             except BadInputError:
                 continue  # Snakemake removes the table of an interrupted job at any moment
             self._unread.discard(batch)
-            for movie, passed in rows:
+            for movie, passed, problem in rows:
                 entry = self.movies.get(movie)
                 if entry is not None and entry.batch == batch:
                     if passed == "0":
-                        self._failed[movie] = judged_s
+                        away = problem == "machine" and entry.attempt < _MOST_ATTEMPTS
+                        self._failed[movie] = 0.0 if away else judged_s
                     else:
                         self._failed.pop(movie, None)
         return self._failed
@@ -191,11 +207,15 @@ class Ledger:
             return None
         changed_s = max(state.st_mtime, state.st_ctime)
         if entry is not None:
-            # read permission shows in the change time alone; a gain reference may have come late
+            # read permission shows in the change time alone; a gain reference may have come late;
+            # times that lie in the future say nothing beside what they were when it was taken in
+            unchanged = changed_s <= judged_s or abs(changed_s - entry.changed_s) < 1e-3
             same = (
-                state.st_size == entry.size_bytes
+                judged_s > 0
+                and state.st_size == entry.size_bytes
                 and abs(state.st_mtime - entry.mtime_s) < 1e-3
-                and max(changed_s, self.references_changed_s) <= judged_s
+                and unchanged
+                and self.references_changed_s <= judged_s
             )
             if same:
                 return None
@@ -203,7 +223,7 @@ class Ledger:
         return Arrival(path, state.st_size, state.st_mtime, changed_s, attempt)
 
     def _is_settled(self, arrival: Arrival) -> bool:
-        """No change for `settle_s`, by the file's times or (clocks may differ) as watched here."""
+        """No change for `settle_s` as watched here; old files need not be watched."""
         settle_s = self.config.ingest.settle_s
         clock, watch = time.time(), time.monotonic()
         size, changed_s, since = self._observed.get(arrival.path, (None, None, watch))
@@ -213,7 +233,8 @@ class Ledger:
             self._observed[arrival.path] = (arrival.size_bytes, arrival.changed_s, since)
             if seen_changing:
                 return settle_s == 0
-        return 0 <= settle_s <= clock - arrival.changed_s or watch - since >= settle_s
+        old = clock - arrival.changed_s >= max(settle_s, _BELIEVED_S)
+        return old or watch - since >= settle_s
 
     def pending(self) -> bool:
         """Whether a run has something to take in or to report (nothing on disk is changed)."""
@@ -221,6 +242,18 @@ class Ledger:
         if found.settled or found.growing:
             return True
         return found.left_out != self.noted_left_out()
+
+    def next_size(self) -> BatchSize:
+        """How many movies the next batch is to hold, from the batches that wait by now."""
+        return BatchSize.after(self.waiting(), self.config.ingest)
+
+    def waiting(self) -> int:
+        """Closed batches whose preprocessing no job has begun."""
+        try:
+            begun = set(os.listdir(self.session / layout.PREPROCESS))
+        except FileNotFoundError:
+            begun = set()
+        return sum(batch not in begun for batch in self.batches)
 
     def close(self, arrivals: list[Arrival]) -> str:
         """Close a batch of these movies, in this order; the caller holds the lock.
@@ -243,6 +276,7 @@ class Ledger:
                     "csnMovieSize_bytes": arrival.size_bytes,
                     "csnMovieMtime_s": arrival.mtime_s,
                     "csnAttempt": arrival.attempt,
+                    "csnFileChanged_s": arrival.changed_s,
                     "csnArrival_s": taken_in_s,
                 }
             )
