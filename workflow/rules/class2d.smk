@@ -47,8 +47,7 @@ rule class2d:
     priority: 80
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=class2d_memory,
+        **asks("class2d"),
     script:
         "../../scripts/class2d.py"
 
@@ -65,7 +64,9 @@ rule assess_class2d:
     log:
         "results/logs/class2d/{particles}_assess.log",
     priority: 85
-    localrule: True
+    localrule: settings.class2d.ranker == "native"  # other rankers are programs that compute
+    resources:
+        **asks("assess_class2d"),
     script:
         "../../scripts/assess_class2d.py"
 
@@ -80,8 +81,7 @@ rule stream_class2d:
         "results/logs/class2d/{particles}_{batch}.log",
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=settings.compute.memory_mb,
+        **asks("stream_class2d"),
     script:
         "../../scripts/stream_class2d.py"
 

@@ -12,8 +12,7 @@ rule abinitio:
     priority: 20
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=volumes_memory,
+        **asks("abinitio"),
     script:
         "../../scripts/abinitio.py"
 
@@ -33,7 +32,6 @@ rule class3d:
     priority: 20
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=volumes_memory,
+        **asks("class3d"),
     script:
         "../../scripts/class3d.py"

@@ -1,13 +1,8 @@
-# A GPU for a job that can use one.
-job_gpu = 0 if settings.compute.device == "cpu" else 1
+# What a job asks for: gpu, mem_mb and runtime from its work, and what the profile says of jobs with a
+# GPU (docs/slurm.md).
+asks = Requests(Path.cwd(), settings, workflow.resource_settings.default_resources)
 
 # What the rules wait for. The answers are in cryosnake.session.dag; here they meet the checkpoints.
-
-
-def training_pick_gpu(wildcards):
-    """A GPU for the networks; the other pickers have no use for one."""
-    uses = wildcards.picker == "network" or settings.picking.denoise
-    return job_gpu if uses else 0
 
 
 def next_tick(wildcards):
@@ -80,14 +75,14 @@ def round_start(wildcards):
     return ancient(session.rounds.before(int(wildcards.particles)))
 
 
-def class2d_memory(wildcards):
-    """Memory of a round in MB: buffers, and about 10 kB for each particle."""
-    return settings.compute.memory_mb + int(wildcards.particles) // 100
-
-
 def classes2d(wildcards):
     """The classes of every round that has its particles."""
     return session.classes2d(ask_tally)
+
+
+def rounds_so_far(wildcards):
+    """The classes and volumes of rounds that wait for no count; others may be due for long."""
+    return session.rounds_so_far()
 
 
 def streamed(wildcards):
@@ -98,16 +93,6 @@ def streamed(wildcards):
 def label_overrides(wildcards):
     """Labels of classes given by hand, if there are any."""
     return session.rounds.overrides()
-
-
-def volumes_memory(wildcards):
-    """Memory of a 3D job in MB: buffers, and about 50 kB for each particle."""
-    return settings.compute.memory_mb + int(wildcards.particles) // 20
-
-
-def refine_memory(wildcards):
-    """Memory of a refinement in MB: buffers, and about 100 kB for each particle."""
-    return settings.compute.memory_mb + int(wildcards.particles) // 10
 
 
 def branch2d_particles(wildcards):

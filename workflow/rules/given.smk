@@ -17,7 +17,7 @@ rule particle_size:
     priority: 90
     threads: settings.compute.threads
     resources:
-        mem_mb=settings.compute.memory_mb,
+        **asks("particle_size"),
     script:
         "../../scripts/given_size.py"
 
@@ -34,6 +34,6 @@ rule take_particles:
         "results/logs/particles/{batch}.log",
     threads: settings.compute.threads
     resources:
-        mem_mb=settings.compute.memory_mb,
+        **asks("take_particles"),
     script:
         "../../scripts/take_particles.py"

@@ -14,6 +14,6 @@ rule extract:
         "results/logs/particles/{batch}.log",
     threads: settings.compute.threads
     resources:
-        mem_mb=settings.compute.memory_mb,
+        **asks("extract"),
     script:
         "../../scripts/extract.py"

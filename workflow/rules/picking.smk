@@ -18,7 +18,7 @@ rule particle_size:
     priority: 90
     threads: settings.compute.threads
     resources:
-        mem_mb=settings.compute.memory_mb,
+        **asks("particle_size"),
     script:
         "../../scripts/particle_size.py"
 
@@ -48,8 +48,7 @@ rule pick_training:
     priority: 90
     threads: settings.compute.threads
     resources:
-        gpu=training_pick_gpu,
-        mem_mb=settings.compute.memory_mb,
+        **asks("pick_training"),
     script:
         "../../scripts/pick_training.py"
 
@@ -91,8 +90,7 @@ rule train_picker:
     priority: 90
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=settings.compute.memory_mb,
+        **asks("train_picker"),
     script:
         "../../scripts/train_picker.py"
 
@@ -110,7 +108,6 @@ rule pick:
         "results/logs/picking/{batch}.log",
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=settings.compute.memory_mb,
+        **asks("pick"),
     script:
         "../../scripts/pick.py"

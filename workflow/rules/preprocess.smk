@@ -15,7 +15,6 @@ rule preprocess:
         "results/logs/preprocess/{batch}.log",
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=settings.compute.memory_mb,
+        **asks("preprocess"),
     script:
         "../../scripts/preprocess.py"

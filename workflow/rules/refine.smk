@@ -12,7 +12,7 @@ rule reextract:
     priority: 20
     threads: settings.compute.threads
     resources:
-        mem_mb=settings.compute.memory_mb,
+        **asks("reextract"),
     script:
         "../../scripts/reextract.py"
 
@@ -31,8 +31,7 @@ rule refine:
     priority: 20
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=refine_memory,
+        **asks("refine"),
     script:
         "../../scripts/refine.py"
 
@@ -47,7 +46,6 @@ rule forecast:
     priority: 15
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=refine_memory,
+        **asks("forecast"),
     script:
         "../../scripts/forecast.py"

@@ -16,8 +16,7 @@ rule branch2d:
     priority: 20
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=class2d_memory,
+        **asks("branch2d"),
     script:
         "../../scripts/branch2d.py"
 
@@ -35,8 +34,7 @@ rule branch3d:
     priority: 20
     threads: settings.compute.threads
     resources:
-        gpu=job_gpu,
-        mem_mb=volumes_memory,
+        **asks("branch3d"),
     script:
         "../../scripts/branch3d.py"
 
@@ -55,6 +53,6 @@ rule crossvalidate:
     priority: 20
     threads: settings.compute.threads
     resources:
-        mem_mb=settings.compute.memory_mb,
+        **asks("crossvalidate"),
     script:
         "../../scripts/crossvalidate.py"

@@ -24,7 +24,15 @@ from cryosnake.session.volume_rounds import VolumeRounds
 STAGES = get_args(WorkflowConfig.model_fields["until"].annotation)
 #: The last round of a session that has ended needs so many particles, and so many times those of
 #: the round before it.
-_LEAST_LAST, _MORE = 100, 1.1
+LEAST_LAST, MORE = 100, 1.1
+
+
+class _NotYetCounted(Exception):
+    """A count that is due is not there."""
+
+
+def _not_yet(_tallies: Tallies, _covered: int) -> None:
+    raise _NotYetCounted
 
 
 class SessionDag:
@@ -202,9 +210,25 @@ class SessionDag:
                 break
             reached.append(number)
         last = self._last_round(ask)
-        if last and last >= _MORE * max([*reached, _LEAST_LAST / _MORE]):
+        if last and last >= MORE * max([*reached, LEAST_LAST / MORE]):
             reached.append(last)
         return reached
+
+    def rounds_so_far(self) -> list[str]:
+        """What is wanted of the rounds that finished counts know of.
+
+        It asks for no count: a round starts although others are due, be it that many batches wait
+        or that one of them always fails.
+        """
+        reached = []
+        try:
+            for number in self.rounds.numbers:
+                if self.round_batches(number, _not_yet) is None:
+                    break
+                reached.append(number)
+        except _NotYetCounted:
+            pass  # the rounds after this one are not known either
+        return [*self._classes_of(reached), *self._volumes_of(reached)]
 
     def _last_round(self, ask: Ask) -> int | None:
         """The number of all particles, once no more come."""
@@ -216,20 +240,29 @@ class SessionDag:
         tallies, covered = self.particle_tallies, len(self.batches())
         if covered in self.missing(tallies):
             ask(tallies, covered)
-        return read_tally(self.session, tallies.file(covered))["so_far"][-1][1]
+        total = read_tally(self.session, tallies.file(covered))["so_far"][-1][1]
+        # what few movies that came late add is not worth another last round
+        begun = [n for n in self.rounds.begun() if n not in self.rounds.numbers and n <= total]
+        return begun[-1] if begun and total < MORE * begun[-1] else total
 
     def classes2d(self, ask: Ask) -> list[str]:
         """The assessed classes of every round that is reached."""
-        return [layout.class2d_file(n, "classes.star") for n in self.reached_rounds(ask)]
+        return self._classes_of(self.reached_rounds(ask))
+
+    def _classes_of(self, rounds: list[int]) -> list[str]:
+        return [layout.class2d_file(n, "classes.star") for n in rounds]
 
     def volumes(self, ask: Ask) -> list[str]:
         """The last thing that is wanted in 3D of every 2D round that 3D follows and that is
         reached."""
+        return self._volumes_of(self.reached_rounds(ask)) if self.goes_to("class3d") else []
+
+    def _volumes_of(self, rounds: list[int]) -> list[str]:
         if not self.goes_to("class3d"):
             return []
         wanted = self.volume_rounds
         last = wanted.last_file(refined=self.goes_to("refine"))
-        return [last(n) for n in self.reached_rounds(ask) if wanted.follows(n)]
+        return [last(n) for n in rounds if wanted.follows(n)]
 
     def streamed(self, ask: Ask) -> list[str]:
         """What is told of each batch that came after the newest round."""
