@@ -12,6 +12,7 @@ import random
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -34,19 +35,29 @@ def finished_movies(session: Path) -> int:
     return sum(path.read_text().count("\n") for path in journals)
 
 
-def killed_run(
-    session: Path, kills: int, seed: int, *, between_s: tuple[float, float]
+def interrupted_run(
+    session: Path,
+    interrupt: Callable[[subprocess.Popen], bool],
+    times: int,
+    seed: int,
+    *,
+    between_s: tuple[float, float],
 ) -> list[dict]:
-    """Start and kill a session at random moments, then let it finish.
+    """Start and interrupt a session at random moments, then let it finish.
+
+    Parameters
+    ----------
+    interrupt : is given the running starter, and returns when that has ended; False where there was
+        nothing to interrupt.
 
     Returns
     -------
-    For each kill, after how many seconds it came and how many movies were finished then. A run
-    that came to its end before its moment does not count as killed.
+    For each time, after how many seconds it came and how many movies were finished then. A run
+    that came to its end before its moment does not count.
     """
     moments = random.Random(seed)
     told = []
-    while len(told) < kills:
+    while len(told) < times:
         starter = start(session)
         after_s = moments.uniform(*between_s)
         try:
@@ -54,10 +65,23 @@ def killed_run(
                 raise RuntimeError((session / "starter.log").read_text()[-6000:])
             break  # nothing is left to interrupt
         except subprocess.TimeoutExpired:
-            kill_all(starter)
-        told.append({"after_s": round(after_s, 1), "movies_finished": finished_movies(session)})
+            if interrupt(starter):
+                moment = {"after_s": round(after_s, 1), "movies_finished": finished_movies(session)}
+                told.append(moment)
     run(session)
     return told
+
+
+def killed_run(
+    session: Path, kills: int, seed: int, *, between_s: tuple[float, float]
+) -> list[dict]:
+    """A session whose starter is killed at random moments, with all that it started."""
+
+    def kill(starter: subprocess.Popen) -> bool:
+        kill_all(starter)
+        return True
+
+    return interrupted_run(session, kill, kills, seed, between_s=between_s)
 
 
 def compare(straight: Path, interrupted: Path) -> dict:

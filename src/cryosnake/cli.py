@@ -147,5 +147,105 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command()
+def status(
+    session: Annotated[Path, typer.Argument(help="Folder of the session, with its config.yaml.")],
+    json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
+) -> None:
+    """Say how a session is: what runs, what waits for what, what failed and why, what to do.
+
+    Exit code: 0 all is well, 3 something asks for a person, 1 there is no session.
+    """
+    from cryosnake.session.status import session_status
+    from cryosnake.session.status_text import status_text
+
+    try:
+        found = session_status(session)
+    except CryosnakeError as error:
+        raise _fail(error) from None
+    typer.echo(found.as_json() if json else status_text(found))
+    raise typer.Exit(0 if found.well else 3)
+
+
+@app.command()
+def stop(
+    session: Annotated[Path, typer.Argument(help="Folder of the session, with its config.yaml.")],
+    now: Annotated[bool, typer.Option("--now", help="Kill it; do not ask it to end.")] = False,
+) -> None:
+    """End a session's run and all its jobs, here and on the cluster; what is finished is kept."""
+    from cryosnake.session.stop import stop_session
+
+    try:
+        stop_session(session, typer.echo, at_once=now)
+    except CryosnakeError as error:
+        raise _fail(error) from None
+
+
+@app.command("install-profile")
+def install_profile(
+    profile: Annotated[str, typer.Argument(help="Name or folder of a profile.")] = "slurm",
+    name: Annotated[
+        str | None, typer.Option(help="What Snakemake is to call it; by default as its folder.")
+    ] = None,
+) -> None:
+    """Link a profile into Snakemake's own folder, for `snakemake --profile slurm`."""
+    from cryosnake.session import profiles
+    from cryosnake.session.starter import ROOT, find_profile
+
+    try:
+        folder = find_profile(profile)
+        typer.echo(profiles.install_profile(folder, name))
+    except CryosnakeError as error:
+        raise _fail(error) from None
+    typer.echo(
+        f"in {ROOT}: snakemake --profile {name or folder.name} --configfile SESSION/config.yaml "
+        "--directory SESSION"
+    )
+
+
+@app.command()
+def plan(
+    session: Annotated[str, typer.Argument(help="Folder of a session, or name of a template.")],
+    seconds_per_movie: Annotated[float, typer.Option(min=0.1, help="One comes so often.")] = 6.0,
+    particles_per_micrograph: Annotated[int, typer.Option(min=1)] = 200,
+    movies: Annotated[int, typer.Option(min=1, help="How many will come.")] = 5000,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="CPU cores of all nodes; by default this machine's.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of all nodes.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a job; by default compute.threads.")
+    ] = None,
+    accepted: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Part of the movies that is accepted.")
+    ] = 0.85,
+    measured: Annotated[
+        Path | None, typer.Option(help="A session that ran on the same machines: its costs.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Name or folder of a Snakemake profile.")] = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Before a session: does it keep up, and when come classes, volume and map."""
+    import os
+
+    from cryosnake.plan.command import Question, ask
+    from cryosnake.plan.terms import Pace
+    from cryosnake.session.starter import find_profile, uses_slurm
+
+    try:
+        question = Question(
+            session,
+            Pace(movies, seconds_per_movie, particles_per_micrograph, accepted),
+            cores or os.cpu_count() or 1,
+            gpus,
+            threads,
+            measured,
+            scheduler=uses_slurm(find_profile(profile)),
+        )
+        typer.echo(ask(question, as_json=as_json))
+    except CryosnakeError as error:
+        raise _fail(error) from None
+
+
 if __name__ == "__main__":
     app()

@@ -1,16 +1,21 @@
-"""What a killed run leaves behind: processes and cluster jobs that still work on its session."""
+"""Processes of a session on this machine that no starter looks after."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import psutil
 
-from cryosnake.errors import SessionStopError, ToolError
+from cryosnake.errors import SessionStopError
 
-#: Set in the environment of everything that a starter starts, to the session's folder.
-MARK = "CRYOSNAKE_SESSION"
+#: Set in the environment of everything that a starter starts, to the session's folder; and the
+#: SLURM job that the starter itself runs in, or nothing: what has another one is a cluster job.
+MARK, ALLOCATION = "CRYOSNAKE_SESSION", "CRYOSNAKE_ALLOCATION"
+
+
+def marked(session: Path) -> dict[str, str]:
+    """The environment of what a starter of this session starts."""
+    own = os.environ.get("SLURM_JOB_ID", "")
+    return os.environ | {MARK: os.path.realpath(session), ALLOCATION: own}
 
 
 def local_orphans(session: Path) -> list[psutil.Process]:
@@ -20,12 +25,20 @@ def local_orphans(session: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            marked = process.environ().get(MARK) == wanted
+            environment = process.environ()
+            if environment.get(MARK) != wanted or _in_cluster_job(environment):
+                continue
+            if process.pid not in own and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's
-        if marked and process.pid not in own and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
     return found
+
+
+def _in_cluster_job(environment: dict[str, str]) -> bool:
+    """Whether SLURM runs a process, on this machine as it happens; `scancel` ends it."""
+    job = environment.get("SLURM_JOB_ID", "")
+    return bool(job) and job != environment.get(ALLOCATION, "")
 
 
 def foreign_runs(session: Path) -> list[psutil.Process]:
@@ -37,7 +50,11 @@ def foreign_runs(session: Path) -> list[psutil.Process]:
         try:
             command = process.cmdline()
             here = any("snakemake" in part for part in command) and process.cwd() == wanted
-            if here and process.pid not in own and MARK not in process.environ():
+            if not here or process.pid in own:
+                continue
+            # the jobs of a run that was started by hand; on a cluster, `scancel` ends them
+            job = "--mode" in command and "SLURM_JOB_ID" in process.environ()
+            if MARK not in process.environ() and not job:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -68,21 +85,3 @@ def with_nothing_lost(action) -> None:
         action()
     except psutil.NoSuchProcess:
         return
-
-
-def cluster_jobs(session: Path) -> list[str]:
-    """Ids of SLURM jobs of this user that run or wait in this session's folder.
-
-    Raises
-    ------
-    ToolError : `squeue` fails.
-    """
-    if shutil.which("squeue") is None:
-        return []
-    command = ["squeue", "--me", "--noheader", "--format", "%i|%Z"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ToolError(" ".join(command), done.returncode, done.stderr[-2000:])
-    wanted = os.path.realpath(session)
-    jobs = (line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
-    return [job for job, folder in jobs if os.path.realpath(folder) == wanted]

@@ -5,6 +5,8 @@ reach the number: it depends on the data, not on timing, and is never changed.
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,17 +14,16 @@ import pandas as pd
 from cryosnake import layout
 from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
-from cryosnake.files import write_text
-from cryosnake.particles import (
-    merge_particles,
-    read_particles,
-    regroup_particles,
-    write_particles,
-)
+from cryosnake.files import write_text, written_whole
+from cryosnake.particles import merge_particles, regroup_particles
+from cryosnake.quick_star import read_lines, read_tables, split_line
 from cryosnake.session.extracted import extracted_particles
 from cryosnake.session.milestones import accepted, judged
 from cryosnake.session.tables import micrograph_blocks, read_movies
 from cryosnake.session.tallies import Tallies, read_tally
+from cryosnake.tables import write_star
+
+_GROUP, _MICROGRAPH = "rlnOpticsGroup", "rlnMicrographName"
 
 
 def write_particle_tally(session: Path, tallies: Tallies, covered: int) -> dict:
@@ -49,6 +50,8 @@ def freeze_particles(session: Path, config: Config, particles: int, batches: lis
 
     Particles of a micrograph that is rejected over the whole prefix (by its dose, or because its
     movie came again) are left out. Particles that were given to the session keep their groups.
+    The lines of the batches are copied, one batch at a time: the last subset of a session may have
+    millions.
 
     Returns
     -------
@@ -56,27 +59,104 @@ def freeze_particles(session: Path, config: Config, particles: int, batches: lis
 
     Raises
     ------
-    BadInputError : none of the batches has a particle.
+    BadInputError : none of the batches has a particle, or a table is damaged.
     """
     session = Path(session)
-    tables = [read_particles(session / layout.particles_star(batch)) for batch in batches]
-    optics, table = merge_particles([one for one in tables if len(one[1])])
-    if config.input.kind != "particles":
-        optics, table = _of_accepted(session, config, batches, optics, table)
+    parts = [_read_part(session / layout.particles_star(batch)) for batch in batches]
+    parts = [part for part in parts if part.rows]
     path = session / layout.particle_subset(particles)
-    if table.empty:
-        raise BadInputError(path, f"no particle in {len(batches)} batches", f"{particles}")
-    write_particles(path, optics, table)
-    return len(table)
+    nothing = BadInputError(path, f"no particle in {len(batches)} batches", f"{particles}")
+    if not parts:
+        raise nothing
+    given = config.input.kind == "particles"
+    find = _given_groups if given else _groups_of_accepted
+    optics, groups = find(session, config, batches, parts)
+    columns = list(dict.fromkeys(column for part in parts for column in part.columns))
+    number = 0
+    with written_whole(path) as temporary:
+        write_star(temporary, {"optics": optics, "particles": pd.DataFrame(columns=columns)})
+        # the loop of particles is the last one: its rows follow its labels
+        head = temporary.read_text(encoding="utf-8").rstrip("\n")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(head + "\n")
+            for part, group_of in zip(parts, groups, strict=True):
+                lines = _regrouped(part, columns, group_of)
+                number += len(lines)
+                file.writelines(line + "\n" for line in lines)
+            file.write("\n\n")
+        if not number:
+            raise nothing
+    return number
 
 
-def _of_accepted(
-    session: Path, config: Config, batches: list[str], optics: pd.DataFrame, table: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The particles of micrographs that are accepted over the prefix, in their optics groups."""
+@dataclass(frozen=True)
+class _Part:
+    """What is known of the particles of a batch before their lines are copied."""
+
+    path: Path
+    optics: pd.DataFrame
+    columns: list[str]
+    micrographs: frozenset[str]
+    rows: int
+
+
+def _read_part(path: Path) -> _Part:
+    columns, lines = read_lines(path, "particles")
+    names = set()
+    if _MICROGRAPH in columns:
+        place = columns.index(_MICROGRAPH)
+        names = {split_line(path, line, len(columns))[place] for line in lines}
+    return _Part(path, read_tables([path], "optics"), columns, frozenset(names), len(lines))
+
+
+#: Gives the new group of a particle from the old one and its micrograph; None leaves it out.
+_Group = Callable[[str, str], int | None]
+
+
+def _merged(parts: list[_Part]) -> tuple[pd.DataFrame, list[dict[str, int]]]:
+    """The groups of all parts together, and of each part the number that its groups get."""
+    optics, numbers = merge_particles([(part.optics, part.optics[[_GROUP]]) for part in parts])
+    new = iter(numbers[_GROUP])
+    return optics, [{str(old): int(next(new)) for old in part.optics[_GROUP]} for part in parts]
+
+
+def _given_groups(session, config, batches, parts: list[_Part]) -> tuple[pd.DataFrame, list]:
+    """The groups as they were given."""
+    optics, numbers = _merged(parts)
+    return optics, [lambda old, _name, own=own: own[old] for own in numbers]
+
+
+def _groups_of_accepted(session, config, batches, parts: list[_Part]) -> tuple[pd.DataFrame, list]:
+    """The groups of micrographs that are accepted over the prefix; others have none."""
+    optics, _ = _merged(parts)
     movies = judged(read_movies(session, batches), config)
     blocks = micrograph_blocks(movies[accepted(movies, config)], config)
-    table = table[table["rlnMicrographName"].isin(blocks["micrographs"]["rlnMicrographName"])]
-    if table.empty:
-        return optics, table
-    return regroup_particles(optics, table, blocks["micrographs"], blocks["optics"])
+    number = dict(
+        zip(blocks["micrographs"][_MICROGRAPH], blocks["micrographs"][_GROUP], strict=True)
+    )
+    seen = [name for part in parts for name in sorted(part.micrographs) if name in number]
+    if seen:
+        optics, _ = regroup_particles(
+            optics, pd.DataFrame({_MICROGRAPH: seen}), blocks["micrographs"], blocks["optics"]
+        )
+    return optics, [lambda _old, name: number.get(name)] * len(parts)
+
+
+def _regrouped(part: _Part, columns: list[str], group_of: _Group) -> list[str]:
+    """The lines of a part with their new groups, in the columns of the subset."""
+    labels, lines = read_lines(part.path, "particles")
+    group = labels.index(_GROUP)
+    micrograph = labels.index(_MICROGRAPH) if _MICROGRAPH in labels else None
+    order = [labels.index(c) if c in labels else None for c in columns]
+    found = []
+    for line in lines:
+        values = line.split("\t")
+        name = "" if micrograph is None else values[micrograph].strip('"')
+        new = group_of(values[group], name)
+        if new is None:
+            continue
+        values[group] = str(new)
+        if labels != columns:
+            values = ["nan" if i is None else values[i] for i in order]
+        found.append("\t".join(values))
+    return found

@@ -2,44 +2,39 @@
 
 Snakemake's own lock does not keep two runs of a growing DAG apart, and knows nothing of jobs that
 outlived the run that started them. The starter holds a file lock for as long as it lives, ends
-orphans of an earlier run (or refuses, where they are on a cluster), and only then clears
-Snakemake's locks.
+orphans of an earlier run, here and on a cluster, and only then clears Snakemake's locks.
 """
 
-import json
+import contextlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 
-from cryosnake import layout
 from cryosnake.config import load_config
 from cryosnake.config.model import Config
 from cryosnake.decisions import now
-from cryosnake.errors import BadInputError, SessionStopError
-from cryosnake.session.orphans import (
-    MARK,
-    cluster_jobs,
-    end_orphans,
-    foreign_runs,
-    local_orphans,
-)
-from cryosnake.session.progress import Counting, Jobs, progress_line
+from cryosnake.errors import BadInputError, CryosnakeError, SessionStopError
+from cryosnake.session.cluster import cancel_jobs
+from cryosnake.session.forwarding import Forwarding
+from cryosnake.session.leftovers import clear_leftovers
+from cryosnake.session.lock import RunRecord, new_record, session_lock
+from cryosnake.session.orphans import end_orphans, local_orphans, marked
+from cryosnake.session.profiles import profile_folder
+from cryosnake.session.progress import Counting, progress_line
+from cryosnake.session.run_log import RUN_LOG, RunLog
 from cryosnake.session.scan import check_input
 
 ROOT = Path(__file__).resolve().parents[3]
-_GRACE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -65,96 +60,59 @@ def run_session(order: Order, say: Callable[[str], None] = print) -> int:
     config = load_config(order.session / "config.yaml")
     check_input(order.session, config)
     profile = find_profile(order.profile)
-    with session_lock(order.session, order):
-        clear_leftovers(order.session, profile, say)
-        code, jobs = _snakemake(order, config, profile, "watch" if order.watch else "rerun", say)
+    mode = "watch" if order.watch else "rerun"
+    record = new_record(mode, order.profile, slurm=uses_slurm(profile))
+
+    replaced = threading.Event()
+
+    def lost(other: RunRecord | None) -> None:
+        replaced.set()
+        who = other.in_words() if other else "another process"
+        say(f"{who} has taken over {order.session}; this run ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with session_lock(order.session, record, say=say, lost=lost) as hold:
+        clear_leftovers(order.session, say, before=hold.before, slurm=hold.slurm)
+        hold.exit_code, log = _snakemake(order, config, profile, mode, say)
         rounds = 0
         # a watched session is finished when a plain run finds nothing to do
-        while order.watch and code == 0 and not jobs.nothing_to_do and rounds < 3:
-            code, jobs = _snakemake(order, config, profile, "rerun", say)
+        while order.watch and hold.exit_code == 0 and not log.nothing_to_do and rounds < 3:
+            hold.exit_code, log = _snakemake(order, config, profile, "rerun", say)
             rounds += 1
-    return code
+        if replaced.is_set():
+            return hold.exit_code  # jobs in the queue are the other's
+        if hold.exit_code:
+            end_orphans(local_orphans(order.session))  # a Snakemake that died left its jobs
+        if hold.exit_code == 0 or _no_jobs_left(order.session, say, slurm=uses_slurm(profile)):
+            hold.slurm = False
+    return hold.exit_code
+
+
+def _no_jobs_left(session: Path, say: Callable[[str], None], *, slurm: bool) -> bool:
+    """Cancel what a Snakemake that was interrupted, or died, forgot in the queue."""
+    try:
+        if slurm:
+            cancel_jobs(session, say)
+    except SessionStopError as error:
+        say(f"{error}; the next run, or `cryosnake stop {session}`, ends jobs that are left")
+        return False
+    return True
 
 
 def find_profile(name: str) -> Path:
-    """The folder of a profile: a path, or the name of one in `profiles/`.
+    """The folder of a profile: a path, or the name of an installed one or of one in `profiles/`.
 
     Raises
     ------
     BadInputError : there is none.
     """
-    for folder in (Path(name), ROOT / "profiles" / name):
+    for folder in (Path(name), profile_folder() / name, ROOT / "profiles" / name):
         if (folder / "config.yaml").is_file():
             return folder.resolve()
     known = sorted(p.parent.name for p in (ROOT / "profiles").glob("*/config.yaml"))
     raise BadInputError(
         None, f"profile = {name} is neither a folder with a config.yaml nor known", ", ".join(known)
     )
-
-
-@contextmanager
-def session_lock(session: Path, order: Order):
-    """Hold the session; tells who holds it where it is held.
-
-    Raises
-    ------
-    SessionStopError : another starter holds it.
-    """
-    lock = FileLock(session / layout.RUN_LOCK)
-    owner = session / f"{layout.RUN_LOCK}.owner"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise SessionStopError(f"{session} is already run by {_owner_in_words(owner)}") from error
-    try:
-        owner.write_text(
-            json.dumps(
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "since": now(),
-                    "mode": "watch" if order.watch else "rerun",
-                }
-            )
-        )
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def _owner_in_words(owner: Path) -> str:
-    try:
-        who = json.loads(owner.read_text())
-        return f"process {who['pid']} on {who['host']} since {who['since']} ({who['mode']} mode)"
-    except (OSError, ValueError, KeyError):
-        return "another process that has just started"
-
-
-def clear_leftovers(session: Path, profile: Path, say: Callable[[str], None]) -> None:
-    """Make sure that nothing works on the session, then remove Snakemake's stale locks.
-
-    Raises
-    ------
-    SessionStopError : a Snakemake that was started by hand, or cluster jobs, are still at work.
-    """
-    foreign = foreign_runs(session)
-    if foreign:
-        numbers = ", ".join(str(p.pid) for p in foreign)
-        raise SessionStopError(
-            f"Snakemake already works in {session} (process {numbers}), started by hand"
-        )
-    orphans = local_orphans(session)
-    if orphans:
-        say(f"ending {len(orphans)} processes that a killed run left behind")
-        end_orphans(orphans)
-    if uses_slurm(profile) and (left := cluster_jobs(session)):
-        raise SessionStopError(
-            f"SLURM jobs {', '.join(left)} of an earlier run of {session} are not finished; wait "
-            "for them, or end them with scancel, and run again"
-        )
-    for path in (session / ".snakemake" / "locks").glob("*"):
-        path.unlink(missing_ok=True)
 
 
 def uses_slurm(profile: Path) -> bool:
@@ -191,19 +149,17 @@ def visible_gpus() -> int:
 
 def _snakemake(
     order: Order, config: Config, profile: Path, mode: str, say: Callable[[str], None]
-) -> tuple[int, Jobs]:
+) -> tuple[int, RunLog]:
     words = command(order, config, profile, mode)
-    log_path = order.session / layout.RESULTS / "logs" / "run.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    jobs = Jobs()
-    environment = os.environ | {MARK: os.path.realpath(order.session)}
-    with open(log_path, "a", encoding="utf-8") as log, _Forwarding() as forwarding:
-        log.write(f"\n{now()} {shlex.join(words)}\n")
-        log.flush()
+    log_path = order.session / RUN_LOG
+    jobs = RunLog()
+    tail: deque[str] = deque(maxlen=30)
+    with _opened_log(log_path) as log, Forwarding() as forwarding:
+        _keep(log, f"\n{now()} {shlex.join(words)}\n")
         child = subprocess.Popen(
             words,
             cwd=order.session,
-            env=environment,
+            env=marked(order.session),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -211,69 +167,53 @@ def _snakemake(
             process_group=0,
         )
         forwarding.child = child
-        tail: list[str] = []
+        # in threads: whatever a file system does to them, this one hears signals
         reader = threading.Thread(target=_follow, args=(child.stdout, log, jobs, tail), daemon=True)
         reader.start()
-        _show_progress(child, order.session, config, jobs, say)
+        shown = threading.Thread(
+            target=_show_progress, args=(child, order.session, config, jobs, say), daemon=True
+        )
+        shown.start()
         code = child.wait()
-        reader.join(timeout=10)
+        for thread in (reader, shown):
+            thread.join(timeout=10)
     if forwarding.received:
         return 128 + forwarding.received[0], jobs
     if code:
         say(f"Snakemake ended with exit code {code}; the end of {log_path}:")
-        say("".join(tail[-30:]).rstrip())
+        say("".join(tail).rstrip())
+        say(f"what failed and why: cryosnake status {order.session}")
     return code, jobs
 
 
-def _follow(stream, log, jobs: Jobs, tail: list[str]) -> None:
+def _opened_log(path: Path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a", encoding="utf-8")
+    except OSError as error:
+        raise SessionStopError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _follow(stream, log, jobs: RunLog, tail: deque) -> None:
+    """Keep what Snakemake prints; it must be read even where it cannot be kept, or it stops."""
     for line in stream:
-        log.write(line)
-        log.flush()
         jobs.read(line)
         tail.append(line)
-        del tail[:-100]
+        _keep(log, line)
 
 
-class _Forwarding:
-    """Pass SIGINT and SIGTERM on to all that runs, politely first, and insist after a while.
-
-    It is entered before the child starts: a signal that has a handler here is back at its default
-    in the child, even where this process was started with it ignored (`nohup`, `&` in a script).
-    """
-
-    def __init__(self):
-        self.child: subprocess.Popen | None = None
-        self.received: list[int] = []
-        self._before: dict = {}
-
-    def __enter__(self) -> "_Forwarding":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._forward)
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _forward(self, number: int, _frame) -> None:
-        self.received.append(number)
-        self._send(signal.SIGINT if len(self.received) == 1 else signal.SIGTERM)
-        if len(self.received) == 1:
-            for delay_s, harder in ((_GRACE_S, signal.SIGTERM), (2 * _GRACE_S, signal.SIGKILL)):
-                timer = threading.Timer(delay_s, self._send, (harder,))
-                timer.daemon = True
-                timer.start()
-
-    def _send(self, number: int) -> None:
-        if self.child is not None and self.child.poll() is None:
-            os.killpg(self.child.pid, number)
+def _keep(log, text: str) -> None:
+    """Write to the log; where the disk is full, jobs end with a message about that, not this."""
+    with contextlib.suppress(OSError):
+        log.write(text)
+        log.flush()
 
 
 def _show_progress(
     child: subprocess.Popen,
     session: Path,
     config: Config,
-    jobs: Jobs,
+    jobs: RunLog,
     say: Callable[[str], None],
 ) -> None:
     """One line that is kept up to date: in place on a terminal, else a new one when it changes."""
@@ -284,7 +224,10 @@ def _show_progress(
     while True:
         ended = _ended_within(child, every_s)
         started = time.monotonic()
-        line = progress_line(counting.now(), jobs.running())
+        try:
+            line = progress_line(counting.now(), jobs.running_line())
+        except (CryosnakeError, OSError) as error:  # of the moment, or a file system that is away
+            line = f"how far it is cannot be told: {error}"
         # counting a large session on a slow file system must not become its main load
         every_s = max(every_s, 20 * (time.monotonic() - started))
         if terminal:
@@ -298,8 +241,7 @@ def _show_progress(
 
 
 def _ended_within(child: subprocess.Popen, seconds: float) -> bool:
-    try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+    end = time.monotonic() + seconds
+    while child.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    return child.returncode is not None
