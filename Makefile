@@ -7,7 +7,7 @@ DEMO_MOVIES := --height-px 1024 --width-px 1024 --frames 16 --pixel-size-angst 1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-clean env format generate lint lock test train-class-model
+.PHONY: demo demo-clean env format generate lint lock test test-slurm train-class-model
 
 env: $(STAMP)
 
@@ -20,6 +20,10 @@ $(STAMP): requirements.lock requirements-weights.txt pyproject.toml
 
 test: env
 	$(BIN)/python -m pytest
+
+# On a SLURM cluster of one node that the tests set up and take down: needs root and Debian's SLURM.
+test-slurm: env
+	$(BIN)/python -m pytest tests/slurm
 
 lint: env
 	$(BIN)/ruff check .
