@@ -15,12 +15,12 @@ from cryosnake.columns import STRING_COLUMNS
 from cryosnake.errors import BadInputError
 
 
-def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
-    """Labels and values (as text) of one loop.
+def read_lines(path: Path, block: str) -> tuple[list[str], list[str]]:
+    """Labels and lines of one loop, as they stand in the file.
 
     Raises
     ------
-    BadInputError : missing, no such loop, or a row of the wrong length (a damaged file).
+    BadInputError : missing, or no such loop.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
@@ -31,7 +31,7 @@ def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
     except ValueError:
         raise BadInputError(path, f"no block data_{block}", "a STAR table") from None
     labels: list[str] = []
-    rows: list[list[str]] = []
+    rows: list[str] = []
     for line in lines[start + 1 :]:
         if line.startswith("data_"):
             break
@@ -40,15 +40,34 @@ def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
         if line.startswith("_"):
             labels.append(line.split()[0][1:])
             continue
-        values = line.split("\t")
-        if '"' in line:
-            values = [value.strip('"') for value in values]
-        if len(values) != len(labels):
-            raise BadInputError(
-                path, f"a row of data_{block} has {len(values)} values", f"{len(labels)}"
-            )
-        rows.append(values)
+        rows.append(line)
     return labels, rows
+
+
+def split_line(path: Path, line: str, columns: int) -> list[str]:
+    """The values of a line.
+
+    Raises
+    ------
+    BadInputError : there are not as many as columns (the file is damaged).
+    """
+    values = line.split("\t")
+    if '"' in line:
+        values = [value.strip('"') for value in values]
+    if len(values) != columns:
+        raise BadInputError(path, f"a row has {len(values)} values", f"{columns}")
+    return values
+
+
+def read_rows(path: Path, block: str) -> tuple[list[str], list[list[str]]]:
+    """Labels and values (as text) of one loop.
+
+    Raises
+    ------
+    BadInputError : missing, no such loop, or a row of the wrong length (a damaged file).
+    """
+    labels, lines = read_lines(path, block)
+    return labels, [split_line(path, line, len(labels)) for line in lines]
 
 
 def read_columns(path: Path, block: str, columns: Iterable[str]) -> list[tuple[str, ...]]:

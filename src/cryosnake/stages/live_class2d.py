@@ -1,7 +1,6 @@
 """The newest state of the classes: the last round, and all that was assigned to it since."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,6 @@ from cryosnake.stages.class2d_counts import counts_json, developed
 from cryosnake.stages.class2d_files import Round, read_assessed, read_round
 from cryosnake.tables import read_star, write_star
 
-#: Least time between refreshes by batches.
-REFRESH_EVERY_S = 60.0
-
 
 def count_batch(session: Path, particles: int, batch: str) -> None:
     """Count which classes the particles of a batch were assigned to."""
@@ -36,18 +32,6 @@ def count_batch(session: Path, particles: int, batch: str) -> None:
     }
     text = json.dumps(counted) + "\n"
     write_text(session / layout.class2d_stream(particles, batch, "json"), text)
-
-
-def refresh_is_due(session: Path) -> bool:
-    """Whether what people look at should be brought up to date now.
-
-    With each batch while a microscope collects; once a minute where many batches are waiting.
-    """
-    try:
-        age_s = time.time() - (Path(session) / layout.class2d_live("json")).stat().st_mtime
-    except FileNotFoundError:
-        return True
-    return age_s > REFRESH_EVERY_S
 
 
 def refresh_live(session: Path, config: Config) -> None:
