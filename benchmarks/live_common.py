@@ -18,7 +18,10 @@ from cryosnake.preprocess.journal import Journal
 from cryosnake.tables import read_table
 
 #: Columns that tell when something was done, not what was found.
-TIMES = ["csnArrival_s", "csnMotion_s", "csnCtf_s", "csnCuration_s"]
+TIMES = [
+    *("csnFileChanged_s", "csnArrival_s", "csnProcessed_s"),
+    *("csnMotion_s", "csnCtf_s", "csnCuration_s"),
+]
 
 
 def movie_frames(seed: int, *, side_px: int = 256, frames: int = 6) -> np.ndarray:

@@ -79,3 +79,16 @@ def test_no_last_round_for_a_handful_of_particles_more(session):  # noqa: F811
     )
     dag = SessionDag(session, config, main=False)
     assert dag.reached_rounds(pytest.fail) == [25000, 47000]
+
+
+def test_no_other_last_round_for_a_few_movies_that_came_late(session):  # noqa: F811
+    config = load_config({"ingest": {"finish": True}})
+    last = SessionDag(session, config, main=False).reached_rounds(pytest.fail)[-1]
+    earlier = last - 200  # of the same batches but the latest micrograph or so
+    (session / layout.class2d_folder(earlier)).mkdir()
+    assert SessionDag(session, config, main=False).reached_rounds(pytest.fail) == [25000, earlier]
+    earlier_by_far = round(0.7 * last)
+    (session / layout.class2d_folder(earlier)).rename(
+        session / layout.class2d_folder(earlier_by_far)
+    )
+    assert SessionDag(session, config, main=False).reached_rounds(pytest.fail) == [25000, last]

@@ -5,6 +5,8 @@ from pathlib import Path
 RESULTS = "results"
 BATCHES = f"{RESULTS}/batches"
 LEFT_OUT = f"{BATCHES}/left_out.json"
+#: When batches became larger or smaller, and why.
+BATCH_SIZES = f"{BATCHES}/sizes.json"
 #: What is known of the table of particles that a session started from.
 GIVEN_TABLE = f"{BATCHES}/table.json"
 TICKS = f"{RESULTS}/ingest"

@@ -155,6 +155,14 @@ class IngestConfig(Section):
         expert=1,
     )
     batch_movies: int = setting(20, "movies in a batch", expert=1, ge=1, le=1000)
+    batch_movies_max: int | None = setting(
+        None,
+        "movies in a batch at most, while batches wait that no job has begun; null: three times "
+        "batch_movies; the same as batch_movies: all batches are alike",
+        expert=1,
+        ge=1,
+        le=3000,
+    )
     batch_particles: int = setting(
         2000, "particles in a batch, where the session starts from them", expert=1, ge=10
     )
@@ -180,6 +188,15 @@ class IngestConfig(Section):
         expert=0,
     )
     poll_s: float = setting(5, "watch mode looks for new movies this often", expert=2, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self):
+        self._require(
+            self.batch_movies_max is None or self.batch_movies_max >= self.batch_movies,
+            "batch_movies_max",
+            f"not less than ingest.batch_movies = {self.batch_movies}",
+        )
+        return self
 
 
 class MotionConfig(Section):
@@ -664,8 +681,14 @@ class ComputeConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "auto: a GPU where the job was given one", expert=0
     )
-    threads: int = setting(2, "CPU threads of a preprocessing job", expert=0, ge=1, le=256)
-    memory_mb: int = setting(6000, "memory of a preprocessing job", expert=0, ge=500)
+    threads: int = setting(2, "CPU threads of a job that computes", expert=0, ge=1, le=256)
+    memory_mb: int = setting(
+        6000,
+        "for a job that classifies or refines: half of it is for buffers, besides what particles "
+        "and volumes take",
+        expert=0,
+        ge=500,
+    )
 
 
 class ReportConfig(Section):
