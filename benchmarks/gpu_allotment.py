@@ -27,9 +27,9 @@ from cryosnake.config.load import read_template
 from cryosnake.plan.chain import Chain
 from cryosnake.plan.costs import PARALLEL, START_S, Costs
 from cryosnake.plan.fit import on_gpu
+from cryosnake.plan.resources import GPU_RULES
 from cryosnake.plan.terms import Pace, Site
 from cryosnake.session.job_record import session_records
-from cryosnake.session.resources import GPU_RULES
 
 STAGES = {
     "preprocessing": ("preprocess",),

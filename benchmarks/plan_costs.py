@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from cryosnake.plan.costs import Costs
+from cryosnake.plan.fit import measured_costs
 
 
 def used_s() -> float:
@@ -140,7 +140,7 @@ def main() -> None:
     ]
     print("\n" + pd.DataFrame(rows).to_markdown(index=False, floatfmt=".4g"))
     if options.session:
-        fitted = Costs.measured(options.session)
+        fitted = measured_costs(options.session)
         rows = [
             {
                 "rule": rule,

@@ -16,11 +16,12 @@ from cryosnake.errors import BadInputError
 from cryosnake.plan.answer import plan
 from cryosnake.plan.chain import Chain
 from cryosnake.plan.costs import COSTS, START_S, Costs
+from cryosnake.plan.fit import measured_costs
 from cryosnake.plan.machine import Job, Machine, Signal
+from cryosnake.plan.resources import GPU_RULES
 from cryosnake.plan.terms import LOCAL, PRIORITIES, Pace, Site
 from cryosnake.session.job_record import JobRecord, record_path, write_record
 from cryosnake.session.job_work import MovieSize
-from cryosnake.session.resources import GPU_RULES
 
 RULES = Path(__file__).resolve().parents[1] / "workflow" / "rules"
 
@@ -150,7 +151,7 @@ def test_gpus_are_planned_with_only_where_they_were_timed(tmp_path):
     session = recorded(
         tmp_path, [("preprocess", {"batch": f"b{i:05d}"}, 20, 60.0) for i in range(3)]
     )
-    costs = Costs.measured(session)
+    costs = measured_costs(session)
     assert costs.duration_s("preprocess", 20, threads=2, gpu=True) == pytest.approx(60.0, rel=0.05)
     answer = plan(Config(), costs, Pace(400, 6.0, 200), Site(16, gpus=4))
     assert "preprocess" not in answer.unmeasured
@@ -175,7 +176,7 @@ def test_costs_are_fitted_rule_by_rule_and_say_so(tmp_path):
         ("preprocess", {"batch": "b00000"}, 20, 500.0),
         ("class2d", {"particles": "500"}, 0, 50),
     ]
-    costs = Costs.measured(recorded(tmp_path, jobs, device="cpu", cpu_s=83.0))
+    costs = measured_costs(recorded(tmp_path, jobs, device="cpu", cpu_s=83.0))
     assert costs.fitted == {"preprocess", "class2d"}
     assert costs.cpu_s("preprocess", 20) == pytest.approx(83.0, rel=0.01)
     assert costs.cpu_s("preprocess", 40) == pytest.approx(163.0, rel=0.01)
@@ -190,7 +191,7 @@ def test_a_line_is_drawn_through_jobs_of_many_sizes(tmp_path):
         record = JobRecord("pick", {"batch": f"b{i:05d}"}, 0.0, 9.0, START_S + 10 + 3 * movies)
         record.outcome, record.units = "done", {"movies": movies}
         write_record(record_path(tmp_path / f"results/logs/pick/{i}.log"), record)
-    costs = Costs.measured(tmp_path)
+    costs = measured_costs(tmp_path)
     assert costs.cpu_s("pick", 40) == pytest.approx(START_S + 130, rel=0.01)
     assert "line" in costs.source("pick")
 
@@ -198,7 +199,7 @@ def test_a_line_is_drawn_through_jobs_of_many_sizes(tmp_path):
 def test_a_session_without_records_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("input: {path: movies}\n")
     with pytest.raises(BadInputError, match="no record"):
-        Costs.measured(tmp_path)
+        measured_costs(tmp_path)
 
 
 def test_costs_and_priorities_know_the_rules_of_the_workflow():

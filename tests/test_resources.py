@@ -25,18 +25,18 @@ from cryosnake import layout  # noqa: E402
 from cryosnake.config import load_config  # noqa: E402
 from cryosnake.config.model import Config  # noqa: E402
 from cryosnake.plan.costs import COSTS  # noqa: E402
+from cryosnake.plan.resources import (  # noqa: E402
+    GPU_RULES,
+    Requests,
+    memory_mb,
+    runtime_min,
+)
 from cryosnake.session.job_work import (  # noqa: E402
     REFERENCE_MOVIE,
     MovieSize,
     SessionWork,
     Work,
     movie_size,
-)
-from cryosnake.session.resources import (  # noqa: E402
-    GPU_RULES,
-    Requests,
-    memory_mb,
-    runtime_min,
 )
 
 WORK = Work(units=20_000, movie=REFERENCE_MOVIE, box_px=128, classes=100, volumes=2)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryosnake.session.resources import GPU_RULES
+from cryosnake.plan.resources import GPU_RULES
 
 WORKFLOW = Path(__file__).resolve().parent
 _FILTERED = "Specify a conda environment or container"

@@ -20,7 +20,7 @@ from small_session import ROUND, simulate, write_small_session
 
 from cryosnake import layout
 from cryosnake.images import read_mrc
-from cryosnake.session.resources import GPU_RULES
+from cryosnake.plan.resources import GPU_RULES
 from cryosnake.tables import read_star
 
 #: What jobs of the session compute.

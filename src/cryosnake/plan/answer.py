@@ -9,9 +9,9 @@ from cryosnake.config.model import Config
 from cryosnake.plan.chain import Chain
 from cryosnake.plan.costs import Costs
 from cryosnake.plan.machine import Run
+from cryosnake.plan.resources import GPU_RULES
 from cryosnake.plan.terms import Outcome, Pace, Site
 from cryosnake.session.job_work import REFERENCE_MOVIE, MovieSize
-from cryosnake.session.resources import GPU_RULES
 
 #: A session keeps up when no movie waits longer for its row, and when all are picked so soon after
 #: the last one.

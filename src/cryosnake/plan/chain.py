@@ -10,12 +10,12 @@ from collections.abc import Callable
 from cryosnake.config.model import Config
 from cryosnake.plan.costs import Costs
 from cryosnake.plan.machine import Job, Machine, Process, Signal
+from cryosnake.plan.resources import GPU_RULES
 from cryosnake.plan.sizes import size
 from cryosnake.plan.terms import LOCAL, PRIORITIES, Batch, Outcome, Pace, Site
 from cryosnake.session.batch_size import BatchSize
 from cryosnake.session.dag import LEAST_LAST, MORE, STAGES
 from cryosnake.session.job_work import REFERENCE_MOVIE, MovieSize, Work
-from cryosnake.session.resources import GPU_RULES
 
 #: Local rules start at once.
 _LOCAL_START_S = 0.5

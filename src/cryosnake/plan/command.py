@@ -10,6 +10,7 @@ from cryosnake.config.model import Config
 from cryosnake.errors import BadInputError
 from cryosnake.plan.answer import plan
 from cryosnake.plan.costs import Costs
+from cryosnake.plan.fit import measured_costs
 from cryosnake.plan.terms import Pace, Site
 from cryosnake.plan.words import answer_in_words
 from cryosnake.session.job_work import REFERENCE_MOVIE, MovieSize, movie_size
@@ -57,7 +58,7 @@ def ask(question: Question, *, as_json: bool = False) -> str:
         config = config.model_copy(update={"compute": compute})
     if config.input.kind == "particles":
         raise BadInputError(None, "input.kind = particles", "a session of movies or micrographs")
-    costs = Costs.shipped() if question.measured is None else Costs.measured(question.measured)
+    costs = Costs.shipped() if question.measured is None else measured_costs(question.measured)
     start_s = START_S["slurm" if question.scheduler else "local"]
     site = Site(question.cores, question.gpus, start_s, question.scheduler)
     answer = plan(config, costs, question.pace, site, movie)

@@ -5,12 +5,11 @@ GPU) at the reference sizes: movies of 5760 x 4092 x 40 frames, particles of 150
 of 1 A/px, images of 128 px, 100 classes in 2D, two volumes, particles of 190 A refined to 5 A.
 `source` says where each comes from; `benchmarks/plan_costs.py` measures or collects them. No step
 was ever timed on a GPU by this project: with GPUs, only a measured session tells
-(`Costs.measured`).
+(`plan.fit.measured_costs`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 #: Part of a step's work that runs on all its threads (2D classification: 254 s on two cores for
 #: 500 CPU s).
@@ -132,21 +131,6 @@ class Costs:
     def shipped() -> "Costs":
         """The figures that come with the project."""
         return Costs(dict(COSTS))
-
-    @staticmethod
-    def measured(session: Path) -> "Costs":
-        """Fitted to the job records of a session, rule by rule; shipped where it has none.
-
-        Raises
-        ------
-        BadInputError : the session has no record of a finished job.
-        """
-        from cryosnake.plan.fit import fitted_costs
-
-        found = fitted_costs(Path(session))
-        return Costs(
-            dict(COSTS) | found, frozenset(found), f"job records of {session}, else shipped figures"
-        )
 
     def source(self, rule: str) -> str:
         """Where a rule's figures come from."""

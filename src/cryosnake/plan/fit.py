@@ -28,8 +28,8 @@ class DoneJob:
     size: float
 
 
-def fitted_costs(session: Path) -> dict[str, Cost]:
-    """The costs of the rules that a session has finished jobs of.
+def measured_costs(session: Path) -> Costs:
+    """Costs fitted to the job records of a session, rule by rule; shipped where it has none.
 
     CPU seconds are of jobs without a GPU; a job on a GPU tells how long it held it. Where a rule
     ran on a GPU alone, its CPU seconds stay the shipped ones.
@@ -38,7 +38,9 @@ def fitted_costs(session: Path) -> dict[str, Cost]:
     ------
     BadInputError : it has no record of a finished job, or no config.yaml.
     """
-    return {rule: fit_jobs(rule, jobs) for rule, jobs in session_jobs(session).items()}
+    found = {rule: fit_jobs(rule, jobs) for rule, jobs in session_jobs(Path(session)).items()}
+    origin = f"job records of {session}, else shipped figures"
+    return Costs(dict(COSTS) | found, frozenset(found), origin)
 
 
 def session_jobs(session: Path) -> dict[str, list[DoneJob]]:
@@ -46,7 +48,7 @@ def session_jobs(session: Path) -> dict[str, list[DoneJob]]:
 
     Raises
     ------
-    BadInputError : as `fitted_costs`.
+    BadInputError : as `measured_costs`.
     """
     work = SessionWork(session, load_config(session / "config.yaml"))
     jobs = defaultdict(list)
