@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from cryosnake.plan.costs import Costs
 from cryosnake.plan.fit import measured_costs
 
 
