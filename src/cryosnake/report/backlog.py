@@ -32,7 +32,7 @@ def waits_sentence(table: pd.DataFrame) -> str:
     latest = waits[-_WINDOW:]
     return (
         f"From its arrival to its row a movie took {in_words(float(np.median(waits)))} (median;"
-        f" the longest {in_words(float(waits.max()))}), and the latest {len(latest)}"
+        f" the longest {in_words(float(waits.max()))}), the latest {len(latest)} took"
         f" {in_words(float(np.median(latest)))}."
     )
 

@@ -2,6 +2,7 @@
 
 from cryosnake.report.json_values import length, number, objects, rows_of, whole_number
 from cryosnake.report.status import count
+from cryosnake.validation.forecast import in_words
 
 _ORIENTATIONS = {
     "preferred": "the particles prefer an orientation",
@@ -71,7 +72,7 @@ def forecast_words(forecast: dict | None) -> str:
             words.append(f"{target:g} Å is reached")
         elif verdict == "out of reach":
             words.append(f"{target:g} Å is out of reach of this pixel size")
-        elif need := _span(forecast, ("low", "high"), "particles", _rounded):
+        elif need := _span(forecast, ("low", "high"), "particles", in_words):
             more = _span(forecast, ("hours_low", "hours_high"), "hours", _hours)
             words.append(
                 f"{target:g} Å {'needs' if verdict == 'forecast' else 'may need'} {need} particles"
@@ -91,14 +92,6 @@ def _span(forecast: dict, ends: tuple[str, str], middle: str, words) -> str:
         return low_words if low_words == high_words else f"{low_words} to {high_words}"
     value = number(forecast.get(middle))
     return f"about {words(value)}" if value else ""
-
-
-def _rounded(value: float) -> str:
-    """A number of particles with two digits that count."""
-    if value > 1e9:
-        return "over a billion"
-    digits = max(0, len(str(round(value))) - 2)
-    return f"{round(value, -digits):,.0f}"
 
 
 def _hours(value: float) -> str:

@@ -20,7 +20,7 @@ from cryosnake.stages.files import write_decisions
 from cryosnake.stages.pace import particles_per_hour
 from cryosnake.stages.refine_engines import Task, natively, refinement_task
 from cryosnake.stages.refine_files import Refinement, read_refinement, told, write_json
-from cryosnake.validation.forecast import Fit, fit_resolution, forecast
+from cryosnake.validation.forecast import Fit, fit_resolution, forecast, in_words
 from cryosnake.validation.fsc import corrected_fsc
 from cryosnake.volumes3d.pose_columns import poses_of
 
@@ -178,9 +178,9 @@ def _decision(particles: int, content: dict) -> Decision:
     target = f"{content['target_angst']:g} A"
     value = f"{target}: {content['verdict']}"
     if _finite(content["particles"]):
-        value = f"{target} from {content['particles']:.3g} particles"
+        value = f"{target} from {in_words(content['particles'])} particles"
         if _finite(content["low"]):
-            value += f" ({content['low']:.3g} to {content['high']:.3g})"
+            value += f" ({in_words(content['low'])} to {in_words(content['high'])})"
         if _finite(content["hours"]):
             value += f", {content['hours']:.1f} hours more"
     points = ", ".join(f"{n} particles {angst:.2f} A" for n, angst in content["points"])

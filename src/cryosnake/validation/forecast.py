@@ -163,3 +163,11 @@ def _judged(fit: Fit, times: float) -> tuple[str, str]:
     if times > _FAR:
         return "unsure", text + ": too far from what was measured"
     return "forecast", text
+
+
+def in_words(value: float) -> str:
+    """A number of particles with two digits that count."""
+    if value > 1e9:
+        return "over a billion"
+    digits = max(0, len(str(round(value))) - 2)
+    return f"{round(value, -digits):,.0f}"

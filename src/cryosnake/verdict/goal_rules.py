@@ -2,6 +2,7 @@
 
 import math
 
+from cryosnake.validation.forecast import in_words
 from cryosnake.verdict.evidence import Evidence
 from cryosnake.verdict.reason import DOUBT, GOAL, Reason
 
@@ -55,11 +56,11 @@ def _in_hours(evidence: Evidence) -> Reason:
 
 def _reason(evidence: Evidence, speaks_for: str, verdict: str, advice: str, rank: int) -> Reason:
     found = evidence.forecast
-    value = f"{evidence.result['resolution_angst']:.2f} A from {evidence.result['particles']} "
+    value = f"{evidence.result['resolution_angst']:.2f} A from {evidence.result['particles']:,} "
     value += "particles"
     expected, hours = _number(found.get("particles")), _number(found.get("hours"))
     if math.isfinite(expected):
-        value += f"; the target needs about {expected:.2g}"
+        value += f"; the target needs about {in_words(expected)} particles"
     if math.isfinite(hours):
         value += f", {hours:.1f} hours more"
     return Reason(
