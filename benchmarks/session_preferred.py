@@ -22,11 +22,11 @@ from volumes3d_common import named, pixel_size_of
 from cryosnake import layout
 
 BOX_PX = 64
-#: Of the template 3d, less work for so few particles.
+#: Of the template 3d, less work: there is one structure, of few particles.
 SETTINGS = {
-    "abinitio": {"restarts": 2},
+    "abinitio": {"volumes": 1, "restarts": 2},
     "validation": {
-        "volumes": 2,
+        "volumes": 1,
         "rounds2d": [
             {"classes": 12, "most_populated": 10},
             {"classes": 10, "most_populated": 8},

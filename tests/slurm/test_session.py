@@ -37,8 +37,8 @@ def sessions(cluster, profile, tmp_path_factory) -> tuple[Path, Path]:
     local, slurm = folder / "local", folder / "slurm"
     beside = start(local)
     try:
-        run(slurm, "--profile", str(profile))
-        assert beside.wait(timeout=900) == 0, (local / "starter.log").read_text()[-2000:]
+        run(slurm, "--profile", str(profile), timeout_s=1800)
+        assert beside.wait(timeout=1800) == 0, (local / "starter.log").read_text()[-2000:]
     finally:
         if beside.poll() is None:
             kill_all(beside)
