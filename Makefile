@@ -7,7 +7,7 @@ DEMO_MOVIES := --height-px 1024 --width-px 1024 --frames 16 --pixel-size-angst 1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-clean env format generate lint lock test test-slurm train-class-model
+.PHONY: demo demo-clean env format generate lint lock test test-slurm test-slurm-failures train-class-model
 
 env: $(STAMP)
 
@@ -23,7 +23,11 @@ test: env
 
 # On a SLURM cluster of one node that the tests set up and take down: needs root and Debian's SLURM.
 test-slurm: env
-	$(BIN)/python -m pytest tests/slurm
+	$(BIN)/python -m pytest tests/slurm/test_cluster.py tests/slurm/test_session.py
+
+# The same with jobs that fail, a node that fails, a controller that goes away, a starter that is killed.
+test-slurm-failures: env
+	$(BIN)/python -m pytest tests/slurm/test_failures.py
 
 lint: env
 	$(BIN)/ruff check .

@@ -147,6 +147,7 @@ def session_tables(wildcards):
 
 def relion_folder(wildcards):
     """The folder that RELION opens, once there are particles to open it with."""
+    next_tick(wildcards)  # more may come
     return ["results/session/relion/README.txt"] if classes2d(wildcards) else []
 
 
