@@ -166,7 +166,7 @@ def test_a_session_that_runs_on_this_machine(session):
     assert f"process {os.getpid()} on " in text
     (task,) = found.runs
     assert (task.what, task.where) == ("refinement of 25000 particles", "this machine")
-    assert task.resources == "2 threads, a GPU"
+    assert task.resources == "2 threads"
     assert [(task.what, task.where) for task in found.waits] == [("the next batch", "new movies")]
     assert found.well
 

@@ -171,7 +171,8 @@ def _named(found: ClusterJob) -> str:
 def _task(job: Job, where: str) -> Task:
     threads = int(job.threads) if job.threads.isdigit() else 1
     resources = [f"{threads} thread" + ("s" if threads != 1 else "")]
-    if "gpu=" in job.resources and "gpu=0" not in job.resources:
+    # here a job asks for one where there is none, too, and then computes without
+    if job.slurm_id and "gpu=" in job.resources and "gpu=0" not in job.resources:
         resources.append("a GPU")
     what = purpose(job.rule, wildcards_of(job.wildcards))
     return Task(what, where, job.started, ", ".join(resources), job.log, job.slurm_id)
