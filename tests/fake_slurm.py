@@ -1,8 +1,13 @@
-"""`squeue` and `scancel` as executables that act on a file: a line a job, as the real ones show."""
+"""Stand-ins: `squeue` and `scancel` as executables that act on a file, a line a job, as the real
+ones show; a Snakemake that somebody started by hand."""
 
 import json
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryosnake.session.cluster import _FIELDS
@@ -78,3 +83,19 @@ def job(number: int, folder: Path | str, **changed: str) -> list[str]:
         "WorkDir": str(folder),
     }
     return [changed.get(name, value) for name, value in values.items()]
+
+
+@contextmanager
+def snakemake_by_hand(session: Path) -> Iterator[subprocess.Popen]:
+    """A process in a session's folder that looks like a Snakemake without a starter."""
+    by_hand = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)", "snakemake"], cwd=session
+    )
+    try:
+        end = time.monotonic() + 10
+        while Path(f"/proc/{by_hand.pid}/cmdline").read_bytes().find(b"snakemake") < 0:
+            assert time.monotonic() < end
+        yield by_hand
+    finally:
+        by_hand.kill()
+        by_hand.wait()

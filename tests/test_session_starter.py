@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_slurm import FakeSlurm, job
+from fake_slurm import FakeSlurm, job, snakemake_by_hand
 
 from cryosnake.config import load_config
 from cryosnake.errors import BadInputError, SessionStopError
@@ -174,19 +174,10 @@ def test_what_a_killed_run_left_behind_is_ended_before_locks_are_cleared(session
 
 
 def test_a_snakemake_started_by_hand_is_not_touched_but_refused(session):
-    by_hand = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", "snakemake"], cwd=session
-    )
-    try:
-        end = time.monotonic() + 10
-        while Path(f"/proc/{by_hand.pid}/cmdline").read_bytes().find(b"snakemake") < 0:
-            assert time.monotonic() < end
+    with snakemake_by_hand(session) as by_hand:
         with pytest.raises(SessionStopError, match=str(by_hand.pid)):
             clear_leftovers(session, print, before=None, slurm=False)
         assert by_hand.poll() is None
-    finally:
-        by_hand.kill()
-        by_hand.wait()
     assert foreign_runs(session) == []
 
 

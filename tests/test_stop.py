@@ -5,12 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_slurm import FakeSlurm, job
+from fake_slurm import FakeSlurm, job, snakemake_by_hand
 from typer.testing import CliRunner
 
 from cryosnake.cli import app
@@ -144,16 +143,7 @@ def test_there_is_nothing_to_stop(session, tmp_path_factory):
 
 
 def test_a_snakemake_started_by_hand_is_left_alone(session):
-    by_hand = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", "snakemake"], cwd=session
-    )
-    try:
-        end = time.monotonic() + 10
-        while Path(f"/proc/{by_hand.pid}/cmdline").read_bytes().find(b"snakemake") < 0:
-            assert time.monotonic() < end
+    with snakemake_by_hand(session) as by_hand:
         with pytest.raises(SessionStopError, match="started by hand"):
             stop_session(session, print)
         assert by_hand.poll() is None
-    finally:
-        by_hand.kill()
-        by_hand.wait()
