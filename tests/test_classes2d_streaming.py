@@ -1,5 +1,6 @@
 """Particles that come in batches: assigned in any order, by jobs that share nothing but files."""
 
+import os
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from cryosnake.classes2d import (
     classify2d,
     load_classification,
     load_contribution,
+    running_total,
     updated,
 )
 from cryosnake.classes2d.stack import ParticleStack, prepare
@@ -198,6 +200,31 @@ def test_what_was_assigned_fits_after_an_update(found, batches):
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_a_running_total_reads_what_is_new(found, batches, tmp_path):
+    kept = tmp_path / "total.pt"
+    files = [tmp_path / f"b{number}.pt" for number in range(4)]
+    for batch, file in zip(batches, files, strict=True):
+        batch.contribution.save(file)
+    whole = updated(found, [batch.contribution for batch in batches]).classes
+    running_total(kept, files[1:2])
+    running_total(kept, files[:3])
+    for file in files[:3]:  # they are not read again: nothing would notice
+        time_ns = file.stat().st_mtime_ns
+        file.write_bytes(b"")
+        os.utime(file, ns=(time_ns, time_ns))
+    assert_same(updated(found, [running_total(kept, files)]).classes, whole, rtol=0, atol=1e-6)
+    files[2].write_bytes(b"changed")
+    with pytest.raises(BadInputError, match=r"b0\.pt"):  # all of them are
+        running_total(kept, files)
+    for batch, file in zip(batches, files, strict=True):
+        batch.contribution.save(file)
+    kept.write_bytes(b"damaged")
+    assert_same(updated(found, [running_total(kept, files)]).classes, whole, rtol=0, atol=1e-6)
+    files[0].unlink()
+    fewer = running_total(kept, files[1:])
+    assert fewer.particles == sum(batch.contribution.particles for batch in batches[1:])
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "empty", "text", "other"])

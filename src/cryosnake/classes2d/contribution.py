@@ -6,7 +6,7 @@ together they are what one pass over all the particles would have given.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -118,6 +118,12 @@ def total(first: Contribution, others: Iterable[Contribution]) -> Contribution:
     ------
     BadInputError : one was scored against other references.
     """
+    one = added(first, others)
+    return replace(one, sums=one.sums.to("cpu", torch.float32), nothing=one.nothing.float())
+
+
+def added(first: Contribution, others: Iterable[Contribution]) -> Contribution:
+    """The same as `total`, and still in double precision: more can be added."""
     sums = first.sums.to("cpu", torch.float64, copy=True)
     nothing, population = first.nothing.double(), first.population.clone()
     for one in others:
@@ -125,9 +131,7 @@ def total(first: Contribution, others: Iterable[Contribution]) -> Contribution:
         sums.add(one.sums)
         nothing += one.nothing
         population += one.population
-    return Contribution(
-        first.references, first.band, sums.to("cpu", torch.float32), nothing.float(), population
-    )
+    return Contribution(first.references, first.band, sums, nothing, population)
 
 
 def _check_same(first: Contribution, other: Contribution) -> None:

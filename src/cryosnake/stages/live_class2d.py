@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from cryosnake import layout
 from cryosnake.assessment.montage import draw_montage
-from cryosnake.classes2d import load_classification, load_contribution, updated
+from cryosnake.classes2d import load_classification, running_total, updated
 from cryosnake.classes2d.particle_table import UNKNOWN, reference_images
 from cryosnake.config.model import Config
 from cryosnake.decisions import now
@@ -63,7 +63,7 @@ def _write_live(session: Path, found: Round, classes: pd.DataFrame) -> None:
     averages = found.averages
     if sums:
         model = load_classification(session / layout.class2d_file(found.particles, "model.pt"))
-        newest = updated(model, (load_contribution(path) for path in sums)).classes
+        newest = updated(model, [running_total(folder / "total.pt", sums)]).classes
         averages = newest.averages
         resolution = newest.resolution_angst
         classes = classes.assign(
