@@ -1,6 +1,6 @@
 """What it costs to bring the live classes up to date, by the number of streamed batches.
 
-    python benchmarks/classes2d_running_total.py [--batches 1000] [--classes 100]
+python benchmarks/classes2d_running_total.py [--batches 1000] [--classes 100]
 """
 
 import argparse
@@ -16,9 +16,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from classes2d_synthetic import DIAMETER, PIXEL, objects, particles
+from classes2d_synthetic import DIAMETER, PIXEL, objects, particles  # noqa: E402
 
-from cryosnake.classes2d import Schedule, assign, classify2d, running_total, updated
+from cryosnake.classes2d import Schedule, assign, classify2d, running_total, updated  # noqa: E402
 
 
 def cpu_s(work) -> float:

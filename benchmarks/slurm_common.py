@@ -23,6 +23,9 @@ from cryosnake.session.job_record import JobRecord, session_records  # noqa: E40
 #: What a site fills in: partitions as the test cluster has them.
 SITE = {"partition": '"cpu"', "gpu_partition": '"gpu"'}
 
+#: Movies a batch of the tiny session.
+JOB_MOVIES = 2
+
 
 def site_profile(folder: Path, **settings: str) -> Path:
     """The shipped profile with its block of settings filled in, as a site does.
@@ -46,7 +49,7 @@ def write_tiny_session(session: Path, movies: Path) -> None:
     write_config(
         session,
         movies,
-        ingest={"batch_movies": 2},
+        ingest={"batch_movies": JOB_MOVIES},
         milestones={"training_micrographs": 6},
         curation={"reject_by": []},  # everything is accepted: this is about jobs
         compute={"threads": 1, "device": "auto"},

@@ -80,7 +80,11 @@ def starve_a_job(cluster: Cluster, session: Path) -> None:
 
     def waiting() -> list[str]:
         jobs = [job for job in cluster.jobs() if same(job["WorkDir"], session)]
-        return [job["JobId"] for job in jobs if job["Reason"] in ("Resources", "Priority")]
+        return [
+            job["JobId"]
+            for job in jobs
+            if job["Reason"] in ("Resources", "Priority") and job["MinMemoryNode"] != "100M"
+        ]
 
     wait_for(waiting, timeout_s=PATIENCE_S)
     cluster.command("scontrol", "update", f"JobId={waiting()[-1]}", "MinMemoryNode=100")
@@ -166,6 +170,7 @@ def run_with_a_killed_starter(
     profile: Path,
     injections: Sequence[Callable[[Cluster, Path], None]] = (),
     *,
+    times: int = 1,
     timeout_s: float = 900,
 ) -> list[str]:
     """Kill a starter and its Snakemake while jobs run, and start again; then more may happen.
@@ -176,11 +181,13 @@ def run_with_a_killed_starter(
 
     Raises
     ------
-    RuntimeError : the second run ends with an error; with the end of its output.
+    RuntimeError : the last run ends with an error; with the end of its output.
     """
-    with started(session, profile):
-        working_job(cluster, session)
-    left = in_queue(cluster, session)
+    left = []
+    for _ in range(times):
+        with started(session, profile):
+            working_job(cluster, session, anew=True)
+        left += in_queue(cluster, session)
     with started(session, profile) as starter:
         for inject in injections:
             wait_for(lambda: not {*left} & {*in_queue(cluster, session)}, timeout_s=PATIENCE_S)
