@@ -18,8 +18,9 @@ $(STAMP): requirements.lock requirements-weights.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+# A module's tests stay together: they share what is slow to make. The longest modules are last.
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # On a SLURM cluster of one node that the tests set up and take down: needs root and Debian's SLURM.
 test-slurm: env

@@ -45,11 +45,11 @@ def site_profile(folder: Path, **settings: str) -> Path:
 
 
 def write_tiny_session(session: Path, movies: Path) -> None:
-    """A session up to the curation, in batches of two movies; jobs ask for GPUs."""
+    """A session up to the curation, all batches of two movies; jobs ask for GPUs."""
     write_config(
         session,
         movies,
-        ingest={"batch_movies": JOB_MOVIES},
+        ingest={"batch_movies": JOB_MOVIES, "batch_movies_max": JOB_MOVIES},
         milestones={"training_micrographs": 6},
         curation={"reject_by": []},  # everything is accepted: this is about jobs
         compute={"threads": 1, "device": "auto"},

@@ -87,7 +87,7 @@ def main() -> int:
                 try:
                     told = suffered(cluster, session, profile, name, options.times)
                     told |= as_it_should_be(cluster, folder / "undisturbed", session)
-                except (RuntimeError, subprocess.TimeoutExpired) as error:
+                except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
                     told = {"failure": name, "error": str(error)}
             print(json.dumps(told), flush=True)
             bad = "error" in told or not told["same_end"] or told["lost"]

@@ -103,7 +103,7 @@ def drain_the_node(cluster: Cluster, session: Path) -> None:
     process.resume()
     wait_state(cluster, number, "COMPLETED")
     time.sleep(5)
-    cluster.command("scontrol", "update", "NodeName=ALL", "State=RESUME")
+    take_the_node_back(cluster)
 
 
 def fail_the_node(cluster: Cluster, session: Path) -> None:
@@ -111,7 +111,13 @@ def fail_the_node(cluster: Cluster, session: Path) -> None:
     number, _ = working_job(cluster, session)
     cluster.command("scontrol", "update", "NodeName=ALL", "State=DOWN", "Reason=test")
     wait_state(cluster, number, "NODE_FAIL")
-    cluster.command("scontrol", "update", "NodeName=ALL", "State=RESUME")
+    take_the_node_back(cluster)
+
+
+def take_the_node_back(cluster: Cluster) -> None:
+    """Jobs start on it again; it may have come back by itself, and SLURM refuses to resume it."""
+    cluster.command("scontrol", "update", "NodeName=ALL", "State=RESUME", check=False)
+    wait_for(lambda: cluster.node_state() in ("idle", "mixed", "allocated"), timeout_s=60)
 
 
 def restart_the_controller(cluster: Cluster, session: Path) -> None:
