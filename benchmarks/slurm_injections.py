@@ -1,6 +1,7 @@
 """What clusters do to a session while it runs; each kind of failure is a function."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -16,11 +17,15 @@ from slurm_common import Cluster, in_queue, same
 PATIENCE_S = 600.0
 
 
-def script_of(number: str) -> psutil.Process | None:
-    """The process of a job that does its work (around it are three that look after it)."""
+def script_of(number: str, session: Path) -> psutil.Process | None:
+    """The process of a job that does its work (around it are three that look after it).
+
+    Another cluster on this machine may have a job of that number, of another session.
+    """
+    scripts = f"{os.path.realpath(session)}/.snakemake/scripts/"
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            script = any(".snakemake/scripts/" in word for word in process.cmdline())
+            script = any(word.startswith(scripts) for word in process.cmdline())
             if script and process.environ().get("SLURM_JOB_ID") == number:
                 return process
     return None
@@ -41,7 +46,7 @@ def working_job(
         for job in jobs:
             first = asked[job["JobName"], job["Comment"]] == 1
             if (first or anew) and job["JobState"] == "RUNNING":
-                process = script_of(job["JobId"])
+                process = script_of(job["JobId"], session)
                 if process is not None and process.status() != psutil.STATUS_STOPPED:
                     process.suspend()
                     found.append((job["JobId"], process))
