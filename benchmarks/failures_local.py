@@ -42,7 +42,13 @@ from cryosnake import layout
 from cryosnake.session.lock import record_path
 
 #: What a movie's row depends on its batch and attempt for.
-_PLACE = ["csnBatch", "csnAttempt", "rlnMicrographName", "rlnMicrographMetadata"]
+_PLACE = [
+    *("csnBatch", "csnAttempt", "rlnMicrographName", "rlnMicrographMetadata"),
+    "csnDoseReference_counts_per_angst2",  # of what was accepted before
+]
+
+#: Movies that hot pixels are found on: the first of a session.
+HOT_PIXEL_MOVIES = 5
 
 
 def kill_everything(starter: subprocess.Popen) -> bool:
@@ -162,8 +168,8 @@ def run_beside_others(session: Path, times: int, seed: int) -> int:
 
 def run_with_vanishing_movies(session: Path, movies: list[Path], times: int, seed: int) -> int:
     """Movies are moved away once they are in a batch, and come back after the run."""
-    # not the first five: hot pixels are found on what is there of them, and change all a little
-    away = random.Random(seed).sample(movies[max(5, len(movies) // 2) :], times)
+    # not the first ones: hot pixels are found on what is there of them, and change all a little
+    away = random.Random(seed).sample(movies[max(HOT_PIXEL_MOVIES, len(movies) // 2) :], times)
     starter = start(session)
     wait_for(lambda: layout.closed_batches(session))
     time.sleep(0.5)  # all are closed by now, and Python is still starting in the first jobs
@@ -200,8 +206,10 @@ def run_with_wrong_times(session: Path, movies: list[Path], seed: int) -> int:
     """The clock of whoever wrote the movies was wrong: by up to two days, either way."""
     shifts = random.Random(seed)
     right = [movie.stat().st_mtime_ns for movie in movies]
-    for movie in movies:
-        then = time.time() + shifts.uniform(-2, 2) * 86400
+    for number, movie in enumerate(movies):
+        # the first five stay the first: hot pixels are found on them, and change all a little
+        days = -2 if number < HOT_PIXEL_MOVIES else shifts.uniform(-2, 2)
+        then = time.time() + days * 86400
         os.utime(movie, (then, then))
     run(session)
     for movie, time_ns in zip(movies, right, strict=True):

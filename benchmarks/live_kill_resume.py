@@ -68,6 +68,8 @@ def interrupted_run(
             if interrupt(starter):
                 moment = {"after_s": round(after_s, 1), "movies_finished": finished_movies(session)}
                 told.append(moment)
+            elif starter.returncode == 0:
+                break  # it ended by itself
     run(session)
     return told
 

@@ -1,5 +1,6 @@
 """What the workflow plans in 3D, and that a session that has ended gets a last round."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -81,14 +82,36 @@ def test_no_last_round_for_a_handful_of_particles_more(session):  # noqa: F811
     assert dag.reached_rounds(pytest.fail) == [25000, 47000]
 
 
+def a_last_round(session, particles: int) -> None:  # noqa: F811
+    """A run ended with a round of so many particles, and counted them."""
+    (session / layout.class2d_folder(particles)).mkdir()
+    counts = session / layout.particle_tallies(1)
+    newest = max(counts.glob("*.json"))
+    count = json.loads(newest.read_text())
+    count["so_far"][-1][1] = particles
+    (counts / f"{int(newest.stem) - 1:05d}.json").write_text(json.dumps(count))
+
+
 def test_no_other_last_round_for_a_few_movies_that_came_late(session):  # noqa: F811
     config = load_config({"ingest": {"finish": True}})
     last = SessionDag(session, config, main=False).reached_rounds(pytest.fail)[-1]
     earlier = last - 200  # of the same batches but the latest micrograph or so
-    (session / layout.class2d_folder(earlier)).mkdir()
+    a_last_round(session, earlier)
     assert SessionDag(session, config, main=False).reached_rounds(pytest.fail) == [25000, earlier]
-    earlier_by_far = round(0.7 * last)
-    (session / layout.class2d_folder(earlier)).rename(
-        session / layout.class2d_folder(earlier_by_far)
-    )
+    (session / layout.class2d_folder(earlier)).rmdir()
+    a_last_round(session, round(0.7 * last))
     assert SessionDag(session, config, main=False).reached_rounds(pytest.fail) == [25000, last]
+
+
+def test_a_later_run_goes_on_with_the_last_round_of_an_earlier_one(session):  # noqa: F811
+    ended = load_config({"ingest": {"finish": True}})
+    last = SessionDag(session, ended, main=False).reached_rounds(pytest.fail)[-1]
+    a_last_round(session, last)
+    later = SessionDag(session, load_config({}), main=False)
+    assert later.reached_rounds(pytest.fail) == [25000, last]
+    assert later.streamed(pytest.fail) == []  # nothing came after it
+    # a round that was configured once is not such a one
+    (session / layout.class2d_folder(last)).rename(session / layout.class2d_folder(last - 1))
+    later = SessionDag(session, load_config({}), main=False)
+    assert later.reached_rounds(pytest.fail) == [25000]
+    assert later.streamed(pytest.fail) != []

@@ -231,19 +231,31 @@ class SessionDag:
         return [*self._classes_of(reached), *self._volumes_of(reached)]
 
     def _last_round(self, ask: Ask) -> int | None:
-        """The number of all particles, once no more come."""
+        """The number of all particles, once no more come; that of such a round of an earlier run,
+        until there are much more."""
+        if not (self.goes_to("class2d") and self.particles_start(ask)):
+            return None
+        earlier = self._earlier_ends()
         ends = self.config.ingest.finish or self.config.ingest.mode == "watch"
         ends = ends or self.from_particles  # a table is complete as it is
-        picked = self.goes_to("class2d") and self.particles_start(ask)
-        if not (ends and picked and self.next_tick() is None and self.batches()):
-            return None
+        if not (ends and self.next_tick() is None and self.batches()):
+            return earlier[-1] if earlier else None
         tallies, covered = self.particle_tallies, len(self.batches())
         if covered in self.missing(tallies):
             ask(tallies, covered)
         total = read_tally(self.session, tallies.file(covered))["so_far"][-1][1]
         # what few movies that came late add is not worth another last round
-        begun = [n for n in self.rounds.begun() if n not in self.rounds.numbers and n <= total]
-        return begun[-1] if begun and total < MORE * begun[-1] else total
+        return earlier[-1] if earlier and total < MORE * earlier[-1] else total
+
+    def _earlier_ends(self) -> list[int]:
+        """The last rounds of earlier runs: of as many particles as there were at some count."""
+        others = [n for n in self.rounds.begun() if n not in self.rounds.numbers]
+        if not others:
+            return []
+        tallies = self.particle_tallies
+        counts = (read_tally(self.session, tallies.file(n)) for n in tallies.done())
+        totals = {count["so_far"][-1][1] for count in counts}
+        return [n for n in others if n in totals]
 
     def classes2d(self, ask: Ask) -> list[str]:
         """The assessed classes of every round that is reached."""
