@@ -73,27 +73,6 @@ def kill_snakemake(starter: subprocess.Popen) -> bool:
     return bool(children)
 
 
-def killing_jobs(seed: int, latest_s: float) -> Callable[[subprocess.Popen], bool]:
-    """SIGKILL to one job some time after it began, as the kernel does when memory is short; the
-    rest goes on."""
-    moments = random.Random(seed)
-
-    def kill(starter: subprocess.Popen) -> bool:
-        jobs: list[psutil.Process] = []
-        while not jobs and starter.poll() is None:
-            time.sleep(0.2)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                running = psutil.Process(starter.pid).children(recursive=True)
-                jobs = [p for p in running if any("preprocess.py" in w for w in p.cmdline()[:3])]
-        time.sleep(moments.uniform(0, latest_s))
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for job in jobs[-1:]:
-                job.kill()
-        return starter.wait() != 0
-
-    return kill
-
-
 def interrupt(starter: subprocess.Popen) -> bool:
     """Ctrl-C."""
     starter.send_signal(signal.SIGINT)
@@ -164,6 +143,26 @@ def run_beside_others(session: Path, times: int, seed: int) -> int:
         raise RuntimeError((session / "starter.log").read_text()[-6000:])
     run(session)
     return refused
+
+
+def run_with_killed_jobs(session: Path, times: int, seed: int) -> int:
+    """SIGKILL to one job after another some time after it began, as the kernel does when memory is
+    short; the rest goes on. Returns how many were at work when it came."""
+    moments, killed = random.Random(seed), 0
+    while killed < times:
+        starter = start(session)
+        while starter.poll() is None and killed < times:
+            time.sleep(moments.uniform(0.2, 2))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                running = psutil.Process(starter.pid).children(recursive=True)
+                jobs = [p for p in running if any("preprocess.py" in w for w in p.cmdline()[:3])]
+                for job in jobs[-1:]:
+                    job.kill()
+                    killed += 1
+        if starter.wait() == 0:
+            break
+    run(session)
+    return killed
 
 
 def run_with_vanishing_movies(session: Path, movies: list[Path], times: int, seed: int) -> int:
@@ -245,6 +244,8 @@ def inject(kind: str, folder: Path, straight: Path, movies: list[Path], options)
     times, seed = options.times, options.seed
     if kind == "two_starters":
         told = run_beside_others(session, times, seed)
+    elif kind == "job_killed":
+        told = run_with_killed_jobs(session, times, seed)
     elif kind == "movie_vanishes":
         told = run_with_vanishing_movies(session, movies, times, seed)
         return {"injected": told} | compare_movies(straight, session, _PLACE)
@@ -256,7 +257,6 @@ def inject(kind: str, folder: Path, straight: Path, movies: list[Path], options)
             "killed": kill_everything,
             "starter_killed": kill_starter,
             "snakemake_killed": kill_snakemake,
-            "job_killed": killing_jobs(seed, options.latest_s / 4),
             "interrupted": interrupt,
             "terminal_closed": close_terminal,
             "stopped": stopping(session),
@@ -264,8 +264,7 @@ def inject(kind: str, folder: Path, straight: Path, movies: list[Path], options)
             "rebooted": rebooting(session),
             "disk_full": filling(session),
         }[kind]
-        latest_s = 2.0 if kind == "job_killed" else options.latest_s  # it waits for a job itself
-        told = len(interrupted_run(session, how, times, seed, between_s=(1, latest_s)))
+        told = len(interrupted_run(session, how, times, seed, between_s=(1, options.latest_s)))
     result = {"injected": told} | compare(straight, session)
     leftovers = [p for p in (session / layout.RESULTS).rglob(".*-????????*") if p.is_file()]
     if kind == "disk_full":
