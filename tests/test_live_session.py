@@ -271,3 +271,23 @@ def test_an_interrupted_watch_leaves_nothing_running(tmp_path):
     starter.send_signal(signal.SIGINT)
     assert starter.wait(timeout=60) == 128 + signal.SIGINT
     assert local_orphans(tmp_path) == []
+
+
+def test_tables_that_could_not_be_written_are_written_by_the_next_run(tmp_path):
+    session, movies = tmp_path / "session", tmp_path / "movies"
+    write_movies(movies, range(1))
+    write_config(session, movies)
+    run(session)
+    assert len(science(session)) == 1
+    write_movies(movies, range(1, 2))
+    metrics = session / layout.METRICS
+    metrics.unlink()
+    metrics.mkdir()  # in the way
+    assert start(session).wait(timeout=300) != 0
+    metrics.rmdir()
+    run(session)
+    assert len(science(session)) == 2
+    assert len(metrics.read_text().splitlines()) == 3
+    (session / layout.REPORT).unlink()
+    run(session)
+    assert "movie_0001" in (session / layout.REPORT).read_text().replace("<wbr>", "")

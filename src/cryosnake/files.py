@@ -9,16 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike, *, keep_time: bool = False) -> Iterator[Path]:
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on error removed.
 
     The temporary name begins with a dot and keeps the suffix, so that writers that look at the
     suffix work and no glob of the results finds it. Missing parent folders are made.
-
-    Parameters
-    ----------
-    keep_time : leave the modification time as it is. Otherwise it is that of the renaming: who
-        looked before and did not find the file finds it newer than the look.
 
     Examples
     --------
@@ -39,8 +34,6 @@ def written_whole(path: str | os.PathLike, *, keep_time: bool = False) -> Iterat
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
-        if not keep_time:
-            os.utime(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -58,15 +51,9 @@ def copied(source: str | os.PathLike, target: str | os.PathLike) -> None:
     Files are replaced, never changed in place: the link stays what it was when the source is
     written anew.
     """
-    with written_whole(target, keep_time=True) as temporary:  # a link's time is its source's
+    with written_whole(target) as temporary:
         temporary.unlink()
         try:
             os.link(source, temporary)
         except OSError:  # another file system, or one without links
             shutil.copyfile(source, temporary)
-
-
-def file_time_ns(folder: str | os.PathLike) -> int:
-    """The time now by the clock that dates the files of a folder, perhaps that of a file server."""
-    with tempfile.TemporaryFile(dir=folder) as stream:
-        return os.fstat(stream.fileno()).st_mtime_ns

@@ -33,6 +33,8 @@ VERDICT = f"{RESULTS}/verdict.json"
 GAIN = f"{RESULTS}/gain.json"
 DETECTOR = f"{RESULTS}/detector"
 MICROGRAPHS = f"{RESULTS}/micrographs.star"
+#: That the tables, and the report, show all there was at the end of a run.
+TABLES_MADE, REPORT_MADE = f"{RESULTS}/.tables.made", f"{RESULTS}/.report.made"
 METRICS = f"{RESULTS}/metrics.csv"
 DECISIONS = f"{RESULTS}/decisions.star"
 REPORT = f"{RESULTS}/report.html"

@@ -142,7 +142,7 @@ def all_tables(wildcards):
 def session_tables(wildcards):
     """The tables of the session, once this run takes in no more and there is something to show."""
     all_tables(wildcards)  # more may come
-    return ["results/micrographs.star"] if session.batches() else []
+    return ["results/.tables.made"] if session.batches() else []
 
 
 def relion_folder(wildcards):
@@ -153,4 +153,4 @@ def relion_folder(wildcards):
 
 def session_report(wildcards):
     """The report, likewise."""
-    return ["results/report.html"] if session_tables(wildcards) else []
+    return ["results/.report.made"] if session_tables(wildcards) else []

@@ -1,6 +1,7 @@
 """The session's tables: all movies so far, their metrics, and every decision."""
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryosnake.config.model import Config
 from cryosnake.curation import apply_dose_filter
 from cryosnake.decisions import as_table
 from cryosnake.errors import SessionStopError
-from cryosnake.files import file_time_ns, written_whole
+from cryosnake.files import written_whole
 from cryosnake.picking.yields import yield_alerts
 from cryosnake.preprocess.detector import gain_decisions
 from cryosnake.preprocess.row import EMPTY_ROW
@@ -23,9 +24,6 @@ from cryosnake.session.batch_size import size_decisions
 from cryosnake.session.ledger import left_out_decisions
 from cryosnake.session.picked import later_decisions, live_alerts, picked_counts
 from cryosnake.tables import write_star
-
-#: File systems date files by a clock that ticks: what comes in the same tick must count as newer.
-_JUST_BEFORE_NS = 1000
 
 _OPTICS = {
     "rlnMicrographOriginalPixelSize": 6,
@@ -103,7 +101,7 @@ def refresh(session: Path, config: Config) -> pd.DataFrame:
     session = Path(session)
     (session / layout.RESULTS).mkdir(parents=True, exist_ok=True)
     with FileLock(session / layout.RESULTS / ".tables.lock"):
-        listed_ns = file_time_ns(session / layout.RESULTS) - _JUST_BEFORE_NS
+        listed_s = time.time()
         batches = finished_batches(session, config)
         about_session = as_table(
             [
@@ -132,12 +130,12 @@ def refresh(session: Path, config: Config) -> pd.DataFrame:
         ]
         decisions = pd.concat([p for p in parts if not p.empty], ignore_index=True)
         blocks = micrograph_blocks(table, config)
-        _publish(session / layout.MICROGRAPHS, listed_ns, lambda p: write_star(p, blocks))
+        _publish(session / layout.MICROGRAPHS, listed_s, lambda p: write_star(p, blocks))
         _publish(
-            session / layout.METRICS, listed_ns, lambda p: _metrics(table).to_csv(p, index=False)
+            session / layout.METRICS, listed_s, lambda p: _metrics(table).to_csv(p, index=False)
         )
         _publish(
-            session / layout.DECISIONS, listed_ns, lambda p: write_star(p, {"decisions": decisions})
+            session / layout.DECISIONS, listed_s, lambda p: write_star(p, {"decisions": decisions})
         )
     return table
 
@@ -150,7 +148,7 @@ def _metrics(table: pd.DataFrame) -> pd.DataFrame:
     return metrics
 
 
-def _publish(path: Path, time_ns: int, write) -> None:
-    with written_whole(path, keep_time=True) as temporary:
+def _publish(path: Path, time_s: float, write) -> None:
+    with written_whole(path) as temporary:
         write(temporary)
-        os.utime(temporary, ns=(time_ns, time_ns))
+        os.utime(temporary, (time_s, time_s))
