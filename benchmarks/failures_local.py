@@ -278,11 +278,16 @@ def _small_file_system(folder: Path) -> bool:
 
 
 def configure(session: Path, movies: Path) -> None:
-    """Small batches; everything is accepted, so that the thresholds are reached."""
+    """Small batches, all alike: how they grow depends on what waits at that moment. Everything is
+    accepted, so that the thresholds are reached."""
     milestones = {"size_micrographs": 6, "training_micrographs": 8}
     accept = {"reject_by": []}
     write_config(
-        session, movies, ingest={"batch_movies": 4}, milestones=milestones, curation=accept
+        session,
+        movies,
+        ingest={"batch_movies": 4, "batch_movies_max": 4},
+        milestones=milestones,
+        curation=accept,
     )
 
 
