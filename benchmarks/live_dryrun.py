@@ -196,6 +196,12 @@ def _finish(session: Path, batch: str, names: list[str], random: np.random.Gener
     write_star(session / layout.batch_table(batch), {"micrographs": table})
 
 
+def mark_made(session: Path) -> None:
+    """As rules do that have written the session's tables and its report."""
+    for mark in (layout.TABLES_MADE, layout.REPORT_MADE):
+        (session / mark).touch()
+
+
 def snakemake(session: Path, *arguments: str) -> tuple[float, float, str]:
     """Wall time in s, peak memory in MB and output of Snakemake on the session."""
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")]
@@ -229,6 +235,7 @@ def main() -> None:
         started = time.perf_counter()
         publish_report(session, config)
         report_s = time.perf_counter() - started
+        mark_made(session)
         wall_s, peak_mb, output = snakemake(session, "--cores", "1", "--dry-run")
         print(
             json.dumps(

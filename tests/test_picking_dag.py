@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from live_dryrun import fabricate  # noqa: E402
+from live_dryrun import fabricate, mark_made  # noqa: E402
 
 from cryosnake import layout  # noqa: E402
 from cryosnake.config import load_config  # noqa: E402
@@ -27,6 +27,7 @@ def finished(tmp_path_factory) -> Path:
     config = load_config(session / "config.yaml")
     refresh(session, config)
     publish_report(session, config)
+    mark_made(session)
     return session
 
 
