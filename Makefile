@@ -18,7 +18,7 @@ $(STAMP): requirements.lock requirements-weights.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-# A module's tests stay together: they share what is slow to make. The longest modules are last.
+# A module's tests stay together: they share what is slow to make.
 test: env
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 

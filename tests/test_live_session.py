@@ -285,6 +285,7 @@ def test_tables_that_could_not_be_written_are_written_by_the_next_run(tmp_path):
     metrics.mkdir()  # in the way
     assert start(session).wait(timeout=300) != 0
     metrics.rmdir()
+    metrics.write_text("of the first run\n")  # all files are there, and older than the last batch
     run(session)
     assert len(science(session)) == 2
     assert len(metrics.read_text().splitlines()) == 3

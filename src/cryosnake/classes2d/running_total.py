@@ -20,7 +20,6 @@ def running_total(path: Path, files: Sequence[Path]) -> Contribution:
     ------
     BadInputError : a contribution is damaged, or was scored against other references.
     """
-    files = [Path(file) for file in files]
     written_ns = {file.name: file.stat().st_mtime_ns for file in files}
     known, so_far = _kept(path)
     if so_far is None or not known.items() <= written_ns.items():

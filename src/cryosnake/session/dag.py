@@ -66,20 +66,9 @@ class SessionDag:
         self._reached: dict[str, int | None] = {}
         if main and config.input.path:
             check_input(self.session, config)
-            self._make_what_was_deleted()
             numbers = layout.numbered(self.session, layout.TICKS, "tick_")
             if self._waits():
                 self._first_tick = max(numbers, default=-1) + 1
-
-    def _make_what_was_deleted(self) -> None:
-        """Tables or a report that somebody took away are made again, which no rule would see."""
-        made = {
-            layout.TABLES_MADE: (layout.MICROGRAPHS, layout.METRICS, layout.DECISIONS),
-            layout.REPORT_MADE: (layout.REPORT,),
-        }
-        for mark, files in made.items():
-            if not all(self.exists(file) for file in files):
-                (self.session / mark).unlink(missing_ok=True)
 
     def _waits(self) -> bool:
         """Whether there is something to take in, or to wait for."""

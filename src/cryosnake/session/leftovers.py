@@ -76,3 +76,14 @@ def remove_half_written(session: Path) -> int:
                 Path(folder, file).unlink(missing_ok=True)
                 removed += 1
     return removed
+
+
+def forget_deleted(session: Path) -> None:
+    """Tables or a report that somebody took away are made again; Snakemake looks at their marks."""
+    made = {
+        layout.TABLES_MADE: (layout.MICROGRAPHS, layout.METRICS, layout.DECISIONS),
+        layout.REPORT_MADE: (layout.REPORT,),
+    }
+    for mark, files in made.items():
+        if not all((session / file).exists() for file in files):
+            (session / mark).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from cryosnake.decisions import now
 from cryosnake.errors import BadInputError, CryosnakeError, SessionStopError
 from cryosnake.session.cluster import cancel_jobs
 from cryosnake.session.forwarding import Forwarding
-from cryosnake.session.leftovers import clear_leftovers
+from cryosnake.session.leftovers import clear_leftovers, forget_deleted
 from cryosnake.session.lock import RunRecord, new_record, session_lock
 from cryosnake.session.orphans import end_orphans, local_orphans, marked
 from cryosnake.session.profiles import profile_folder
@@ -73,6 +73,7 @@ def run_session(order: Order, say: Callable[[str], None] = print) -> int:
 
     with session_lock(order.session, record, say=say, lost=lost) as hold:
         clear_leftovers(order.session, say, before=hold.before, slurm=hold.slurm)
+        forget_deleted(order.session)
         hold.exit_code, log = _snakemake(order, config, profile, mode, say)
         rounds = 0
         # a watched session is finished when a plain run finds nothing to do
